@@ -1,0 +1,96 @@
+# Copyright (c) 2026, the daffathan.platform authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Private to this collection: it may change without notice.
+
+"""Crash-safe files and a lock that dies with its holder."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import tempfile
+import time
+from types import TracebackType
+
+
+class LockTimeout(Exception):
+    """The lock was held by somebody else for the whole time allowed."""
+
+
+def read_text(path: str) -> str | None:
+    """The content of a text file, or None where there is none."""
+    try:
+        with open(path, encoding="utf-8") as handle:
+            return handle.read()
+    except FileNotFoundError:
+        return None
+
+
+def fsync_directory(path: str) -> None:
+    """Make a rename in this directory survive a power loss."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomic(path: str, data: str | bytes, *, mode: int, uid: int = -1, gid: int = -1) -> None:
+    """Replace a file so that every reader, and a host that loses power, sees the old or the new content whole.
+
+    :param mode: permission bits, for example 0o600; set before the content can be read.
+    :param uid: numeric owner, -1 keeps the writer's.
+    """
+    directory = os.path.dirname(path) or "."
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{os.path.basename(path)}.", dir=directory)
+    try:
+        with os.fdopen(descriptor, "wb") as handle:
+            os.fchmod(handle.fileno(), mode)
+            os.fchown(handle.fileno(), uid, gid)
+            handle.write(data.encode("utf-8") if isinstance(data, str) else data)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+    fsync_directory(directory)
+
+
+class FileLock:
+    """An exclusive lock on a file; the kernel releases it when the holder dies, whatever the way.
+
+    :param timeout: seconds to wait for another holder before LockTimeout.
+    :param posix: use a POSIX record lock (lockf), as ufw does on its own lock file, instead of flock.
+    """
+
+    def __init__(self, path: str, *, timeout: float, posix: bool = False) -> None:
+        self.path = path
+        self.timeout = timeout
+        self._take = fcntl.lockf if posix else fcntl.flock
+        self._descriptor = -1
+
+    def __enter__(self) -> FileLock:
+        self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        deadline = time.monotonic() + self.timeout
+        while True:
+            try:
+                self._take(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return self
+            except OSError:
+                if time.monotonic() >= deadline:
+                    os.close(self._descriptor)
+                    raise LockTimeout(
+                        f"{self.path} is still locked by another process after {self.timeout} s"
+                    ) from None
+                # Neither flock nor lockf can wait with a deadline without a signal.
+                time.sleep(0.05)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self._descriptor)
