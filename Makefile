@@ -1,0 +1,71 @@
+# One door to everything. `make help` lists the targets.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+VENV := .venv
+BIN := $(VENV)/bin
+STAGE := .build/stage
+LAB := tests/lab/lab.py
+export ANSIBLE_FORCE_COLOR ?= 0
+export PYTHONDONTWRITEBYTECODE := 1
+
+.PHONY: help setup setup-dev demo demo-clean check lint sanity sanity-latest unit docs-lint changelog-lint test integration molecule bench soak build clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
+
+setup: ## virtual environment with what a controller needs
+	@tests/tools/venv.sh $(VENV) requirements.txt
+
+setup-dev: setup ## the same, with what checks and tests need
+	@tests/tools/venv.sh $(VENV) requirements-dev.txt
+
+demo: setup ## a lab VPS becomes the running reference system; ends with a URL
+	@tests/tools/demo.sh $(BIN)
+
+demo-clean: ## remove what `make demo` made: hosts, images, network, engine state
+	@python3 $(LAB) purge
+
+check: lint changelog-lint docs-lint unit sanity ## lint, sanity and unit tests (about 2 minutes)
+
+lint: setup-dev ## ruff, mypy, ansible-lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	cd .collections && ../$(BIN)/mypy --config-file ../pyproject.toml --cache-dir ../.mypy_cache -p ansible_collections.daffathan.platform.plugins
+	PATH=$(CURDIR)/$(BIN):$$PATH ANSIBLE_HOME=$(CURDIR)/.ansible $(BIN)/ansible-lint --strict
+
+changelog-lint: setup-dev ## antsibull-changelog
+	$(BIN)/antsibull-changelog lint
+
+docs-lint: setup-dev ## antsibull-docs on modules and roles
+	@tests/tools/stage.sh $(STAGE) >/dev/null
+	cd $(STAGE)/ansible_collections/daffathan/platform && ANSIBLE_COLLECTIONS_PATH=$(CURDIR)/$(STAGE) \
+	    $(CURDIR)/$(BIN)/antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=self .
+
+unit: setup-dev ## unit tests of the pure cores, the lab, the load generator
+	$(BIN)/python -m pytest -q tests/unit
+
+sanity: setup-dev ## ansible-test sanity on the pinned core and on the newest one a Python of this machine takes
+	@tests/tools/stage.sh $(STAGE) >/dev/null
+	tests/tools/sanity.sh $(VENV) $(STAGE)
+	@tests/tools/sanity_latest.sh $(STAGE)
+
+molecule: setup-dev ## molecule scenarios on lab VPSes
+	@tests/tools/molecule.sh $(BIN) test --all
+
+integration: setup-dev ## deploys under load, faults, restore, audit: pytest on lab VPSes
+	$(BIN)/python -m pytest -v tests/integration
+
+test: check molecule integration ## everything
+
+bench: setup-dev ## measured comparisons; NAME=<name> runs one and prints its figures as JSON
+	@$(BIN)/python -m tests.bench $(NAME)
+
+soak: setup-dev ## the long runs that CI has no time for
+	$(BIN)/python -m pytest -v tests/soak
+
+build: setup ## dist/daffathan-platform-<version>.tar.gz
+	@tests/tools/stage.sh $(STAGE) >/dev/null
+	$(BIN)/ansible-galaxy collection build --force --output-path dist $(STAGE)/ansible_collections/daffathan/platform
+
+clean: ## remove build results and virtual environments of this checkout
+	rm -rf .build .ansible dist $(VENV) .venv-latest .mypy_cache .ruff_cache .pytest_cache
