@@ -1,0 +1,56 @@
+# Copyright (c) 2026, the daffathan.platform authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The snapshot of a VPS on which site.yml has run: later tests start from it in seconds.
+
+Its name carries a hash of everything that decides what site.yml makes of a host, so a snapshot of other code is never used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+
+from tests.support.lab import PROJECT, Host, LabError, lab, up
+
+INPUTS = ("plugins", "roles", "playbooks", "inventories/demo", "examples", "tests/lab")
+
+
+def snapshot_name() -> str:
+    """`site-<hash>`, over the content of every file that goes into a converged host."""
+    files = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *INPUTS],
+        cwd=PROJECT,
+        capture_output=True,
+        check=True,
+    ).stdout.split(b"\0")
+    digest = hashlib.sha256()
+    for name in sorted(filter(None, files)):
+        path = PROJECT / name.decode()
+        if path.is_file() and path.suffix not in {".md"}:
+            digest.update(name + b"\0" + path.read_bytes() + b"\0")
+    return f"site-{digest.hexdigest()[:12]}"
+
+
+def converged(name: str) -> Host:
+    """A clone of the converged snapshot; makes the snapshot first where there is none for this code."""
+    snapshot = snapshot_name()
+    try:
+        return up(name, snapshot=snapshot)
+    except LabError as error:
+        if "no snapshot" not in str(error).lower():
+            raise
+    base = up("converged-base")
+    result = base.play("site")
+    if result.rc != 0:
+        raise LabError(f"site.yml failed on a bare VPS:\n{result.output[-8000:]}")
+    lab("snapshot", base.name, snapshot)
+    base.down()
+    return up(name, snapshot=snapshot)
+
+
+if __name__ == "__main__":
+    # molecule's site scenario hands its converged host on: python -m tests.support.converged HOST
+    lab("snapshot", sys.argv[1], snapshot_name())

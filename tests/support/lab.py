@@ -1,0 +1,121 @@
+# Copyright (c) 2026, the daffathan.platform authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Lab hosts and playbook runs as Python values."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+PROJECT = Path(__file__).resolve().parents[2]
+LAB = PROJECT / "tests" / "lab" / "lab.py"
+BUILD = PROJECT / ".build" / "lab"
+BIN = Path(sys.executable).parent
+ATTACKER = "attacker"
+
+
+class LabError(Exception):
+    """A verb of the lab failed; the message ends with what it printed."""
+
+
+def lab(*arguments: str, check: bool = True, timeout: float = 900) -> subprocess.CompletedProcess[str]:
+    """Run a verb of the lab and return what it printed."""
+    result = subprocess.run(
+        [sys.executable, str(LAB), *arguments], capture_output=True, text=True, timeout=timeout, check=False
+    )
+    if check and result.returncode != 0:
+        raise LabError(f"lab {' '.join(arguments)}: exit status {result.returncode}\n{result.stdout}{result.stderr}")
+    return result
+
+
+@dataclass(frozen=True)
+class PlayResult:
+    """A playbook run: its exit status, everything it printed, and the counters of its recap per host."""
+
+    rc: int
+    output: str
+    recap: dict[str, dict[str, int]]
+
+    def changed(self, host: str) -> int:
+        return self.recap[host]["changed"]
+
+
+def parse_recap(output: str) -> dict[str, dict[str, int]]:
+    """The counters of the last PLAY RECAP of a run, per host."""
+    _, found, recap = output.rpartition("PLAY RECAP")
+    hosts: dict[str, dict[str, int]] = {}
+    for line in recap.splitlines() if found else []:
+        match = re.match(r"^(\S+)\s+:\s+(ok=.*)$", line)
+        if match:
+            hosts[match[1]] = {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)", match[2])}
+    return hosts
+
+
+@dataclass(frozen=True)
+class Host:
+    """A VPS of the lab."""
+
+    name: str
+    inventory: Path
+
+    @property
+    def variables(self) -> dict[str, str]:
+        tree = yaml.safe_load(self.inventory.read_text())
+        return tree["vps"]["hosts"][self.name]
+
+    @property
+    def address(self) -> str:
+        return self.variables["ansible_host"]
+
+    @property
+    def address6(self) -> str:
+        return f"fd00:231::{self.address.rsplit('.', 1)[1]}"
+
+    def run(self, *argv: str, check: bool = True, timeout: float = 300) -> str:
+        """Standard output of a command that root runs on the host."""
+        return lab("exec", self.name, "--", *argv, check=check, timeout=timeout).stdout
+
+    def rc(self, *argv: str) -> int:
+        return lab("exec", self.name, "--", *argv, check=False).returncode
+
+    def play(self, playbook: str, *arguments: str, timeout: float = 1200, **extra: object) -> PlayResult:
+        """Run a playbook of the collection on this host with the variables of the demo."""
+        return play(self, playbook, *arguments, timeout=timeout, **extra)
+
+    def down(self) -> None:
+        lab("down", self.name)
+
+
+def play(host: Host, playbook: str, *arguments: str, timeout: float = 1200, **extra: object) -> PlayResult:
+    path = playbook if "/" in playbook else f"playbooks/{playbook}.yml"
+    argv = [
+        *(str(BIN / "ansible-playbook"), path, "--inventory", str(host.inventory), "--inventory", "inventories/demo"),
+        *("--extra-vars", json.dumps({"target": host.name, **extra})),
+        *arguments,
+    ]
+    result = subprocess.run(
+        argv, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout, check=False
+    )
+    return PlayResult(result.returncode, result.stdout, parse_recap(result.stdout))
+
+
+def up(name: str, *, suite: str = "trixie", snapshot: str | None = None) -> Host:
+    """A running VPS: bare, or a clone of a snapshot."""
+    lab("up", name, "--suite", suite, *(["--from", snapshot] if snapshot else []))
+    BUILD.mkdir(parents=True, exist_ok=True)
+    inventory = BUILD / f"{name}.yml"
+    inventory.write_text(lab("inventory", name).stdout)
+    return Host(name, inventory)
+
+
+def attacker(*argv: str, check: bool = True, timeout: float = 600) -> str:
+    """Standard output of a command on the neighbour host, the lab's view from outside."""
+    return lab("exec", ATTACKER, "--", *argv, check=check, timeout=timeout).stdout
