@@ -4,7 +4,7 @@
 
 """The snapshot of a VPS on which site.yml has run: later tests start from it in seconds.
 
-Its name carries a hash of everything that decides what site.yml makes of a host, so a snapshot of other code is never used.
+Its name carries a hash of everything that decides what site.yml makes of a host: other code means another snapshot.
 """
 
 from __future__ import annotations

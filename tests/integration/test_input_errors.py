@@ -1,0 +1,101 @@
+# Copyright (c) 2026, the daffathan.platform authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Bad input ends in one clear error, and the host is as it was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.lab import Host
+
+APP = {
+    "name": "labs",
+    "domains": ["labs.example.test"],
+    "compose": "{{ playbook_dir }}/../examples/daffathan-labs/compose.yml",
+    "services": {"ui": {"port": 3000, "routes": ["/"], "health": "/health"}},
+}
+
+
+def app(**changes: Any) -> dict[str, Any]:
+    return {**APP, **changes}
+
+
+BAD_INPUT: list[tuple[str, dict[str, Any], list[str]]] = [
+    ("misspelt role variable", {"hardening_sssh": True}, ["hardening_sssh"]),
+    ("misspelt gateway variable", {"gateway_imagee": "nginx"}, ["gateway_imagee"]),
+    ("misspelt backup variable", {"backup_shedule": "daily"}, ["backup_shedule"]),
+    ("misspelt key of an app", {"apps": [app(domain=["a.example.test"])]}, ["domain"]),
+    ("app without a name", {"apps": [{k: v for k, v in APP.items() if k != "name"}]}, ["name"]),
+    ("app name with a slash", {"apps": [app(name="a/b")]}, ["a/b"]),
+    ("missing compose file", {"apps": [app(compose="/nonexistent/compose.yml")]}, ["/nonexistent/compose.yml"]),
+    ("port out of range", {"apps": [app(services={"ui": {"port": 70000, "routes": ["/"]}})]}, ["70000"]),
+    ("wrong type", {"docker_package_source": "snap"}, ["docker_package_source", "snap"]),
+    ("unknown app to deploy", {"app": "nosuch"}, ["nosuch"]),
+]
+
+
+@pytest.fixture(scope="module")
+def untouched(bare_host: Host) -> str:
+    """What a bare host looks like: files of the platform, packages, firewall."""
+    return fingerprint(bare_host)
+
+
+def fingerprint(host: Host) -> str:
+    return host.run("sh", "-c", "ls -d /etc/daffathan /var/lib/daffathan 2>&1; dpkg --get-selections; nft list ruleset")
+
+
+@pytest.mark.parametrize(("what", "variables", "named"), BAD_INPUT, ids=[row[0] for row in BAD_INPUT])
+def test_bad_input_is_named_and_changes_nothing(
+    bare_host: Host, untouched: str, what: str, variables: dict[str, Any], named: list[str]
+) -> None:
+    playbook = "deploy" if "app" in variables else "site"
+    result = bare_host.play(playbook, **variables)
+    assert result.rc != 0, result.output[-3000:]
+    assert result.recap[bare_host.name]["failed"] == 1, result.output[-3000:]
+    assert "Traceback" not in result.output
+    for word in named:
+        assert word in result.output, result.output[-3000:]
+    assert fingerprint(bare_host) == untouched
+
+
+def test_an_unreachable_host_is_one_clear_error(bare_host: Host, tmp_path: Path) -> None:
+    inventory = tmp_path / "hosts.yml"
+    inventory.write_text(bare_host.inventory.read_text().replace(bare_host.address, "10.231.0.250"))
+    result = Host(bare_host.name, inventory).play("site")
+    assert result.rc == 4
+    assert result.recap[bare_host.name]["unreachable"] == 1
+    assert "10.231.0.250" in result.output
+
+
+def test_an_unsupported_system_is_refused(bare_host: Host, untouched: str) -> None:
+    bare_host.run("cp", "--remove-destination", "/usr/lib/os-release", "/etc/os-release")
+    bare_host.run("sed", "-i", 's/^ID=.*/ID=alpine/;s/^NAME=.*/NAME="Alpine Linux"/', "/etc/os-release")
+    # Ansible tells Debian by this file before it looks at os-release.
+    bare_host.run("mv", "/etc/debian_version", "/etc/alpine-release")
+    try:
+        result = bare_host.play("site")
+    finally:
+        bare_host.run("mv", "/etc/alpine-release", "/etc/debian_version")
+        bare_host.run("ln", "-sf", "../usr/lib/os-release", "/etc/os-release")
+    assert result.rc != 0
+    assert "Alpine" in result.output
+    assert "Debian" in result.output, "the message says what is supported"
+    assert fingerprint(bare_host) == untouched
+
+
+def test_a_target_that_matches_no_host_is_an_error(bare_host: Host) -> None:
+    result = Host("no-such-host", bare_host.inventory).play("site")
+    assert result.rc != 0
+    assert "no-such-host" in result.output
+
+
+def test_a_dry_run_on_a_bare_host_succeeds_and_changes_nothing(bare_host: Host, untouched: str) -> None:
+    result = bare_host.play("site", "--check", "--diff")
+    assert result.rc == 0, result.output[-6000:]
+    assert result.changed(bare_host.name) > 0
+    assert fingerprint(bare_host) == untouched
