@@ -2,11 +2,11 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""`make bench NAME=<name>` prints the figures of one comparison as JSON on its last line; without a name it runs all of them
-and writes docs/benchmarks.md.
+"""`make bench NAME=<name>` prints the figures of one comparison as JSON on its last line.
 
-A comparison is a module `tests/bench/bench_<name>.py` with a docstring that says what is compared and how, and a function
-`run() -> dict[str, float | int | str]`. Figures are ratios against a peer of the same run, or counts of lost requests.
+Without a name it runs all of them and writes docs/benchmarks.md. A comparison is a module `tests/bench/bench_<name>.py`
+with a docstring that says what is compared and how, and a function `run() -> dict[str, float | int | str]`. Figures are
+ratios against a peer of the same run, or counts of lost requests.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "benchmarks.md"
 INTRODUCTION = """# Benchmarks
 
-Written by `make bench`; one comparison alone: `make bench NAME=<name>`. Every comparison runs ours and the peer in the same run on lab
-VPSes (containers with systemd, sshd and Docker on one machine), so ratios and counts are the result and times are not given.
+Written by `make bench`; one comparison alone: `make bench NAME=<name>`. Every comparison runs ours and the peer in the
+same run on lab VPSes (containers with systemd, sshd and Docker on one machine), so ratios and counts are the result and
+times are not given.
 """
 
 
