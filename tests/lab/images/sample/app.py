@@ -37,13 +37,13 @@ import time
 import traceback
 import uuid
 import weakref
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import aiohttp
-import asyncpg
 from aiohttp import web
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -52,6 +52,7 @@ TICK = 0.2
 BODY_LIMIT = 64 * 1024 * 1024
 SLOW_LIMIT = 300.0
 CHUNK = 64 * 1024
+PATTERN = bytes(range(256)) * (CHUNK // 256)
 FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS notes (
@@ -149,22 +150,27 @@ def big_body(size: int) -> list[bytes]:
     return chunks
 
 
-PATTERN = bytes(range(256)) * (CHUNK // 256)
+class DatabaseError(Exception):
+    """The database did not answer, or not with what was asked for."""
 
 
 class Database:
     """Rows in PostgreSQL; connects at the first use and again after the server was away."""
 
     def __init__(self, options: Mapping[str, str]) -> None:
+        import asyncpg  # only where a database is configured: the others start faster without
+
+        self._asyncpg = asyncpg
+        self._errors = (OSError, asyncio.TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
         self._options = options
-        self._pool: asyncpg.Pool | None = None
+        self._pool: Any = None
         self._lock = asyncio.Lock()
 
-    async def _connected(self) -> asyncpg.Pool:
+    async def _connected(self) -> Any:
         async with self._lock:
             if self._pool is None:
                 secret = self._options.get("PASSWORD_FILE")
-                pool = await asyncpg.create_pool(
+                pool = await self._asyncpg.create_pool(
                     host=self._options["HOST"],
                     port=int(self._options["PORT"]),
                     database=self._options["NAME"],
@@ -182,10 +188,16 @@ class Database:
             return self._pool
 
     async def add(self, text: str) -> int:
-        return await (await self._connected()).fetchval("INSERT INTO notes (text) VALUES ($1) RETURNING id", text)
+        try:
+            return await (await self._connected()).fetchval("INSERT INTO notes (text) VALUES ($1) RETURNING id", text)
+        except self._errors as error:
+            raise DatabaseError(repr(error)) from error
 
     async def notes(self) -> list[dict[str, object]]:
-        rows = await (await self._connected()).fetch("SELECT id, text, created FROM notes ORDER BY id")
+        try:
+            rows = await (await self._connected()).fetch("SELECT id, text, created FROM notes ORDER BY id")
+        except self._errors as error:
+            raise DatabaseError(repr(error)) from error
         return [{"id": row["id"], "text": row["text"], "created": row["created"].isoformat()} for row in rows]
 
     async def close(self) -> None:
@@ -247,6 +259,9 @@ class Service:
         except (ConnectionError, asyncio.CancelledError):
             level = "warning"  # the client left; status 0
             raise
+        except DatabaseError as error:
+            status, level = 503, "error"
+            return web.json_response({"error": f"database: {error}", "request_id": request["id"]}, status=503)
         except Exception:
             status, level = 500, "error"
             traceback.print_exc()
@@ -347,8 +362,7 @@ class Service:
         return ws
 
     async def list_notes(self, _request: web.Request) -> web.Response:
-        with database_errors():
-            notes = await self.database.notes()
+        notes = await self.database.notes()
         return web.json_response({"count": len(notes), "notes": notes})
 
     async def add_note(self, request: web.Request) -> web.Response:
@@ -358,8 +372,7 @@ class Service:
             text = None
         if not isinstance(text, str):
             raise bad_request('the body must be JSON like {"text": "..."}')
-        with database_errors():
-            note = await self.database.add(text)
+        note = await self.database.add(text)
         return web.json_response({"id": note, "text": text}, status=201)
 
     def file(self, request: web.Request) -> Path:
@@ -410,15 +423,6 @@ def query_number(request: web.Request, name: str, default: float, most: float) -
         return number(request.query, name, default, most)
     except SettingError as error:
         raise bad_request(str(error)) from None
-
-
-@contextlib.contextmanager
-def database_errors() -> Iterator[None]:
-    try:
-        yield
-    except (OSError, asyncio.TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        text = json.dumps({"error": f"database: {error!r}"})
-        raise web.HTTPServiceUnavailable(text=text, content_type="application/json") from None
 
 
 async def serve(now: Settings) -> None:
