@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from vpslab import engine as engines
 from vpslab import hosts, network, services, shell, snapshots
+from vpslab import images as bases
 from vpslab.config import (
     ATTACKER,
     SERVICES,
@@ -39,14 +40,25 @@ def up(lab: Lab, options: argparse.Namespace) -> None:
         engine = engines.ensure(lab)
         network.ensure(engine, lab)
         hosts.ensure_key(lab)
-        services.ensure(engine, lab)
         present = {vps.name: vps for vps in hosts.listed(engine, lab)}
+        fresh = not options.snapshot and any(name not in present for name in names)
+        _ensure_images(engine, lab, [options.suite or SUITES[0]] if fresh else [])
         wanted = [present.get(name) or _create(engine, lab, name, options) for name in names]
         for vps in wanted:
             _check_same(vps, options)
             if vps.state != "running":
                 hosts.start(engine, lab, vps)
     _wait_all(engine, lab, wanted)
+
+
+def _ensure_images(engine: Engine, lab: Lab, suites: Sequence[str]) -> None:
+    """The images of the VPSes beside the services and their pushes, which wait for the disk and the network."""
+    bases.base(engine, lab, SUITES[0])
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        futures = [pool.submit(hosts.vps_image, engine, lab, suite) for suite in suites]
+        services.ensure(engine, lab)
+        for future in futures:
+            future.result()
 
 
 def _create(engine: Engine, lab: Lab, name: str, options: argparse.Namespace) -> Vps:
@@ -78,9 +90,7 @@ def images(lab: Lab, options: argparse.Namespace) -> None:
     with shell.exclusive(lab, "images"):
         engine = engines.ensure(lab)
         network.ensure(engine, lab)
-        for suite in options.suites or SUITES[:1]:
-            hosts.vps_image(engine, lab, suite)
-        services.ensure(engine, lab)
+        _ensure_images(engine, lab, options.suites or SUITES[:1])
 
 
 def status(lab: Lab, options: argparse.Namespace) -> None:
@@ -110,13 +120,14 @@ def _services(engine: Engine, lab: Lab) -> list[dict[str, str]]:
     for service, octet in SERVICES.items():
         entry = found.get(lab.container(service))
         state = entry["State"]["Status"] if entry else "absent"
-        answer.append({"name": service, "address": lab.address(octet).v4, "address6": lab.address(octet).v6, "state": state})
+        address = lab.address(octet)
+        answer.append({"name": service, "address": address.v4, "address6": address.v6, "state": state})
     return answer
 
 
 def _replace_process(argv: Sequence[str]) -> None:
     sys.stdout.flush()
-    os.execvp(argv[0], list(argv))  # noqa: S606
+    os.execvp(argv[0], list(argv))
 
 
 def execute(lab: Lab, options: argparse.Namespace) -> None:
@@ -253,7 +264,7 @@ def parser() -> argparse.ArgumentParser:
     sub = verb("down", down, "remove the named VPSes, or all of them; services, images and caches stay")
     sub.add_argument("hosts", nargs="*", metavar="HOST")
     sub.add_argument("--all", action="store_true", help="remove services, network and routes too; images stay")
-    sub.add_argument("--snapshot", dest="snapshots", action="append", default=[], metavar="NAME", help="remove a snapshot too")
+    sub.add_argument("--snapshot", dest="snapshots", action="append", default=[], metavar="NAME", help="and a snapshot")
     verb("purge", purge, "remove everything the lab ever made on this machine")
     return top
 

@@ -129,9 +129,9 @@ def _foreign_daemons() -> list[int]:
     found = []
     for entry in Path("/proc").iterdir():
         try:
-            if entry.name.isdigit() and (entry / "comm").read_text().strip() == "dockerd":
-                if os.readlink(entry / "ns/net") == here:
-                    found.append(int(entry.name))
+            daemon = entry.name.isdigit() and (entry / "comm").read_text().strip() == "dockerd"
+            if daemon and os.readlink(entry / "ns/net") == here:
+                found.append(int(entry.name))
         except OSError:
             continue
     return sorted(found)
@@ -172,7 +172,7 @@ def _start(lab: Lab) -> Engine:
     with shell.step("starting the engine of the lab"):
         with log.open("ab") as file:
             environment = dict(os.environ, PATH=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-            process = subprocess.Popen(  # noqa: S603
+            process = subprocess.Popen(
                 argv,
                 stdin=subprocess.DEVNULL,
                 stdout=file,

@@ -31,6 +31,7 @@ UNPRIVILEGED = (
     "--device-cgroup-rule=a *:* rwm",
 )
 BOOT_TIMEOUT = 120
+SSH_TIMEOUT = 10
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,9 @@ def apt_directory(lab: Lab, host: str) -> Path:
 
 def listed(engine: Engine, lab: Lab) -> list[Vps]:
     """All VPSes of the lab, running or not."""
-    names = engine.out("ps", "--all", "--quiet", "--filter", f"label={lab.label}", "--filter", "label=daffathan.lab.host")
-    return sorted((_vps(entry) for entry in engine.inspect("container", names.split())), key=lambda vps: vps.name)
+    filters = ["--filter", f"label={lab.label}", "--filter", "label=daffathan.lab.host"]
+    names = engine.out("ps", "--all", "--quiet", *filters).split()
+    return sorted((_vps(entry) for entry in engine.inspect("container", names)), key=lambda vps: vps.name)
 
 
 def _vps(entry: dict[str, Any]) -> Vps:
@@ -121,8 +123,10 @@ def ensure_key(lab: Lab) -> str:
 
 def create(engine: Engine, lab: Lab, host: str, suite: str, image: str, snapshot: str = "") -> Vps:
     """Create a VPS, not yet started."""
-    used = [lab.last_octet(vps.address.v4) for vps in listed(engine, lab)]
-    address = lab.address(allocate(host, used))
+    others = listed(engine, lab)
+    for other in others:
+        harvest_apt(lab, other)
+    address = lab.address(allocate(host, [lab.last_octet(other.address.v4) for other in others]))
     vps = Vps(host, address, suite, snapshot, "created")
     _seed_apt(lab, vps)
     for key in VOLUMES:
@@ -155,12 +159,13 @@ def start(engine: Engine, lab: Lab, vps: Vps) -> None:
 def wait(engine: Engine, lab: Lab, vps: Vps) -> None:
     """Until systemd has booted and sshd lets the lab's key in."""
     name = lab.container(vps.name)
-    deadline = time.monotonic() + BOOT_TIMEOUT
+    # One that ran before has had its time to boot: a closed door is an answer.
+    deadline = time.monotonic() + (SSH_TIMEOUT if vps.state == "running" else BOOT_TIMEOUT)
     state = ""
     while state not in ("running", "degraded"):
         if time.monotonic() > deadline:
-            logs = engine.run("logs", "--tail", "20", name, check=False)
-            raise LabError(f"{vps.name}: does not boot (systemd says {state or 'nothing'!r})\n{logs.stdout}{logs.stderr}")
+            logs = engine.run("logs", "--tail", "20", name, check=False).stdout
+            raise LabError(f"{vps.name}: does not boot (systemd says {state or 'nothing'!r})\n{logs}")
         # systemd's bus appears a moment after PID 1; until then the question itself fails.
         state = engine.run("exec", name, "systemctl", "is-system-running", "--wait", check=False).stdout.strip()
         if state not in ("running", "degraded"):
@@ -173,7 +178,10 @@ def wait(engine: Engine, lab: Lab, vps: Vps) -> None:
     probe = shell.run([*ssh_argv(lab, vps), "true"], check=False, timeout=60)
     while probe.returncode != 0:
         if time.monotonic() > deadline:
-            raise LabError(f"{vps.name}: sshd does not let {USER} in: {probe.stderr.strip()}")
+            raise LabError(
+                f"{vps.name}: sshd does not let {USER} in: {probe.stderr.strip()}; "
+                f"look inside with `lab.py exec {vps.name} bash` (a firewall? `ufw disable`)"
+            )
         time.sleep(0.3)
         probe = shell.run([*ssh_argv(lab, vps), "true"], check=False, timeout=60)
     shell.say(f"{vps.name} is up at {vps.address.v4} and {vps.address.v6}")
@@ -204,14 +212,16 @@ def ssh_options(lab: Lab) -> list[str]:
 
 
 def ssh_argv(lab: Lab, vps: Vps, user: str = USER) -> list[str]:
-    return ["ssh", "-i", str(lab.ssh_key), "-oBatchMode=yes", "-oConnectTimeout=5", *ssh_options(lab), f"{user}@{vps.address.v4}"]
+    argv = ["ssh", "-i", str(lab.ssh_key), "-oBatchMode=yes", "-oConnectTimeout=5", *ssh_options(lab)]
+    return [*argv, f"{user}@{vps.address.v4}"]
 
 
 def inventory(lab: Lab, hosts: Sequence[Vps]) -> str:
     """An Ansible inventory of the group vps, as YAML."""
     lines = ["---", "all:", "  children:", "    vps:", "      hosts:"]
     for vps in hosts:
-        lines += [f"        {vps.name}:", f"          ansible_host: {vps.address.v4}", f'          lab_ipv6: "{vps.address.v6}"']
+        lines += [f"        {vps.name}:", f"          ansible_host: {vps.address.v4}"]
+        lines += [f'          lab_ipv6: "{vps.address.v6}"']
     lines += ["      vars:", f"        ansible_user: {USER}", f"        ansible_ssh_private_key_file: {lab.ssh_key}"]
     lines += [f'        ansible_ssh_common_args: "{" ".join(ssh_options(lab))}"']
     return "\n".join([*lines, ""])

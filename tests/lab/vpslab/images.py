@@ -82,8 +82,8 @@ def _import(engine: Engine, lab: Lab, root: Path, reference: str) -> None:
     archive += ["--exclude=./proc/*", "--exclude=./sys/*", "--exclude=./dev/*", "-C", str(root), "-c", "."]
     label = f"LABEL {lab.label}"
     importer = engine.argv("import", "--change", label, "--change", 'CMD ["bash"]', "-", reference)
-    with subprocess.Popen(archive, stdout=subprocess.PIPE) as source:  # noqa: S603
-        done = subprocess.run(importer, stdin=source.stdout, capture_output=True, check=False)  # noqa: S603
+    with subprocess.Popen(archive, stdout=subprocess.PIPE) as source:
+        done = subprocess.run(importer, stdin=source.stdout, capture_output=True, check=False)
     if done.returncode != 0 or source.returncode != 0:
         raise LabError(f"importing {reference}: {done.stderr.decode(errors='replace')}")
 

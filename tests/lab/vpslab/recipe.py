@@ -95,7 +95,8 @@ def apt_options(dump: str, environ: Mapping[str, str]) -> str:
 
 def nameservers(resolv_conf: str) -> list[str]:
     """Name servers that a container can use as well: loopback ones are this machine's alone."""
-    found = [parts[1] for parts in map(str.split, resolv_conf.splitlines()) if parts[:1] == ["nameserver"] and parts[1:]]
+    words = [line.split() for line in resolv_conf.splitlines()]
+    found = [line[1] for line in words if line[:1] == ["nameserver"] and line[1:]]
     return [server for server in found if not server.startswith("127.") and server != "::1" and "%" not in server]
 
 

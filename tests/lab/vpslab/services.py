@@ -28,7 +28,7 @@ def service_argv(lab: Lab, service: str, image: str, options: list[str]) -> list
 
 
 def registry_options(lab: Lab) -> list[str]:
-    # The engine pushes through loopback, where it accepts any certificate: nothing on this machine has to trust the lab.
+    # The engine pushes through loopback, where it accepts any certificate: this machine need not trust the lab.
     options = ["--publish", f"127.0.0.1::{REGISTRY_PORT}", "--network-alias", REGISTRY_NAME]
     options += ["--volume", f"{lab.container(STORAGE)}:/var/lib/registry"]
     return [*options, "--volume", f"{lab.ca}/registry:/tls:ro"]

@@ -49,12 +49,11 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """Run argv and return its output as text; raise LabError with what it printed when it fails."""
     try:
-        done = subprocess.run(  # noqa: S603
+        done = subprocess.run(
             list(argv),
             input=stdin,
             stdin=subprocess.DEVNULL if stdin is None else None,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             timeout=timeout,
             env=_environment(env),
             check=False,
@@ -75,7 +74,7 @@ def run_logged(
     """Run something long with its output in a file; the end of the file is part of the error."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as file:
-        done = subprocess.run(  # noqa: S603
+        done = subprocess.run(
             list(argv),
             input=stdin,
             stdin=subprocess.DEVNULL if stdin is None else None,

@@ -32,7 +32,8 @@ def listed(engine: Engine, lab: Lab) -> list[Snapshot]:
     found = []
     for reference in sorted(references):
         (entry,) = engine.inspect("image", [reference])
-        found.append(Snapshot(reference.rpartition(":")[2], entry["Config"]["Labels"]["daffathan.lab.suite"], reference))
+        suite = entry["Config"]["Labels"]["daffathan.lab.suite"]
+        found.append(Snapshot(reference.rpartition(":")[2], suite, reference))
     return found
 
 

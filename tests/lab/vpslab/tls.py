@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vpslab import shell
-from vpslab.config import REGISTRY_NAME, SERVICES, REGISTRY, Lab
+from vpslab.config import REGISTRY, REGISTRY_NAME, SERVICES, Lab
 
 DAYS = "3650"
 
