@@ -1,0 +1,157 @@
+# Copyright (c) 2026, the daffathan.platform authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The verbs of daffathan-backup."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+from daffathan_backup import backup
+from daffathan_backup.host import Host, load_config
+from daffathan_backup.model import BackupError, show_size, show_time
+from daffathan_backup.points import describe_restore, describe_run, plan_restore, points, select_point
+from daffathan_backup.restore import Options, restore
+from daffathan_backup.status import view_status
+
+CONFIG = "/etc/daffathan/backup.json"
+WAIT = 3600.0
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="daffathan-backup", description="Backups of the apps of this host.")
+    top.add_argument("--config", default=CONFIG, help=f"configuration ({CONFIG})")
+    verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
+    run = verbs.add_parser("run", help="back up all apps, or one")
+    run.add_argument("--app", help="only this app")
+    run.add_argument("--reason", default="manual", choices=["manual", "scheduled"], help="kept with the backup")
+    run.add_argument("--dry-run", action="store_true", help="say what would be backed up")
+    show = verbs.add_parser("list", help="the backups in the repository")
+    show.add_argument("--app", help="only this app")
+    show.add_argument("--json", action="store_true")
+    back = verbs.add_parser("restore", help="put back a backup of an app; the present state is backed up first")
+    back.add_argument("--app", required=True)
+    back.add_argument("--snapshot", default="latest", help="id of a backup or of one of its snapshots (latest)")
+    back.add_argument("--database", action="store_true", help="only the database")
+    back.add_argument("--volumes", action="store_true", help="only the volumes")
+    back.add_argument("--exact", action="store_true", help="also delete files that the backup does not hold")
+    back.add_argument("--no-safety", action="store_true", help="do not back up the present state first")
+    back.add_argument("--dry-run", action="store_true", help="say what would be restored")
+    status = verbs.add_parser("status", help="the outcome of the last runs")
+    status.add_argument("--json", action="store_true")
+    verbs.add_parser("init", help="make the password and the repository where they are missing")
+    verbs.add_parser("verify", help="open the repository with the password")
+    verbs.add_parser("validate", help="check the configuration alone")
+    raw = verbs.add_parser("restic", help="restic on this repository: daffathan-backup restic -- snapshots")
+    raw.add_argument("arguments", nargs=argparse.REMAINDER)
+    return top
+
+
+def do_run(host: Host, options: argparse.Namespace) -> int:
+    apps = [host.config.app(options.app)] if options.app else list(host.config.apps)
+    if options.dry_run:
+        print("\n".join(describe_run(apps)) or "No app has a `backup:` key.")
+        return 0
+    if not apps:
+        print("Nothing to back up: no app has a `backup:` key.")
+    with host.lock(WAIT):
+        return 0 if backup.run(host, apps, options.reason) else 1
+
+
+def do_list(host: Host, options: argparse.Namespace) -> int:
+    found = points(host.snapshots(options.app))
+    if options.json:
+        rows = [
+            {
+                "point": point.id,
+                "app": point.app,
+                "time": point.time.isoformat(),
+                "reason": point.reason,
+                "complete": point.complete,
+                "bytes": point.size,
+                "items": {f"{item.kind}/{item.name}": snapshot.id for item, snapshot in point.items.items()},
+            }
+            for point in found
+        ]
+        print(json.dumps(rows, indent=2))
+        return 0
+    for point in found:
+        state = "complete" if point.complete else "INCOMPLETE"
+        items = ", ".join(str(item) for item in point.items)
+        columns = (point.id, point.app, show_time(point.time), show_size(point.size), state, point.reason, items)
+        print("  ".join(columns))
+    return 0
+
+
+def do_restore(host: Host, options: argparse.Namespace) -> int:
+    app = host.config.app(options.app)
+    if options.dry_run:
+        point = select_point(points(host.snapshots(app.name)), app.name, options.snapshot)
+        steps = plan_restore(app, point, database=options.database, volumes=options.volumes)
+        print("\n".join(describe_restore(app, point, steps)))
+        return 0
+    with host.lock(WAIT):
+        point = select_point(points(host.snapshots(app.name)), app.name, options.snapshot)
+        steps = plan_restore(app, point, database=options.database, volumes=options.volumes)
+        restore(host, app, point, steps, Options(exact=options.exact, safety=not options.no_safety))
+    return 0
+
+
+def do_status(host: Host, options: argparse.Namespace) -> int:
+    view = view_status(host.read_status(), host.config, backup.now(), running=host.running())
+    if options.json:
+        print(json.dumps(view, indent=2))
+        return 0
+    print(f"state: {view['state']}" + (f" ({view['error']})" if view["error"] else ""))
+    for name, entry in view["apps"].items():
+        success = entry.get("last_success")
+        last = f"last backup {success['point']}, {show_size(success['bytes'])}" if success else "no backup yet"
+        error = (entry.get("last_attempt") or {}).get("error")
+        print(f"app {name}: {entry['state']}, {last}" + (f"; last error: {error}" if error else ""))
+    return 0
+
+
+def do_init(host: Host) -> int:
+    with host.lock(WAIT):
+        made = backup.initialise(host)
+    print(json.dumps({"changed": bool(made), "made": made}))
+    return 0
+
+
+def do_verify(host: Host) -> int:
+    host.check_restic()
+    host.restic("cat", "config", "--no-lock")
+    return 0
+
+
+def do_restic(host: Host, options: argparse.Namespace) -> int:
+    arguments = options.arguments[1:] if options.arguments[:1] == ["--"] else options.arguments
+    os.execve(host.config.restic, [host.config.restic, *arguments], {**os.environ, **host.restic_environment()})
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = parser().parse_args(argv)
+    # systemd ends a unit with SIGTERM: the status has to say that the run did not come to its end.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        config = load_config(options.config)
+        if options.verb == "validate":
+            return 0
+        host = Host(config)
+        if options.verb in {"init", "verify"}:
+            return do_init(host) if options.verb == "init" else do_verify(host)
+        verbs = {"run": do_run, "list": do_list, "restore": do_restore, "status": do_status, "restic": do_restic}
+        return verbs[options.verb](host, options)
+    except BackupError as error:
+        print(f"daffathan-backup: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

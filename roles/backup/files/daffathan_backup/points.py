@@ -1,0 +1,184 @@
+# Copyright (c) 2026, the daffathan.platform authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Recovery points: finding, choosing, keeping and restoring them. No process, no file, no clock.
+
+A recovery point is one app at one time: a restic snapshot per item (database or volume) and, written last, a manifest.
+A point without its manifest is incomplete and is never restored, so a run that died cannot pass for a backup.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from daffathan_backup.model import App, BackupError, Item, Retention, parse_time, show_size, show_time
+
+TAG = "daffathan"
+SAFETY = "safety"
+INCOMPLETE_KEPT = timedelta(days=7)
+SAFETY_KEPT = timedelta(days=30)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    id: str
+    time: datetime
+    path: str
+    tags: Mapping[str, str]
+    size: int
+
+    @property
+    def item(self) -> Item:
+        return Item(self.tags.get("kind", ""), self.tags.get("item", ""))
+
+
+@dataclass(frozen=True)
+class Point:
+    """One app at one time."""
+
+    id: str
+    app: str
+    reason: str
+    time: datetime
+    snapshots: tuple[Snapshot, ...]
+
+    @property
+    def complete(self) -> bool:
+        return any(snapshot.item.kind == "manifest" for snapshot in self.snapshots)
+
+    @property
+    def items(self) -> dict[Item, Snapshot]:
+        """The newest snapshot of each item: an attempt that was repeated leaves an older one behind."""
+        return {s.item: s for s in sorted(self.snapshots, key=lambda s: s.time) if s.item.kind != "manifest"}
+
+    @property
+    def size(self) -> int:
+        return sum(snapshot.size for snapshot in self.items.values())
+
+
+def point_id(now: datetime) -> str:
+    return now.astimezone(timezone.utc).strftime("%Y%m%dt%H%M%Sz")
+
+
+def tags(app: str, item: Item, point: str, reason: str) -> str:
+    """The value of restic's --tag for one snapshot of a point."""
+    return ",".join((TAG, f"app:{app}", f"kind:{item.kind}", f"item:{item.name}", f"point:{point}", f"reason:{reason}"))
+
+
+def parse_snapshots(data: Iterable[Mapping[str, Any]]) -> tuple[Snapshot, ...]:
+    """Snapshots from `restic snapshots --json`; those of other programs in the same repository are left out."""
+    found = []
+    for entry in data:
+        labels = dict(tag.split(":", 1) for tag in entry.get("tags") or () if ":" in tag)
+        if {"app", "kind", "item", "point"} <= labels.keys() and len(entry.get("paths") or ()) == 1:
+            size = (entry.get("summary") or {}).get("total_bytes_processed", 0)
+            found.append(Snapshot(entry["id"], parse_time(entry["time"]), entry["paths"][0], labels, size))
+    return tuple(found)
+
+
+def points(snapshots: Iterable[Snapshot]) -> tuple[Point, ...]:
+    """The recovery points in a repository, oldest first."""
+    groups: dict[tuple[str, str], list[Snapshot]] = {}
+    for snapshot in snapshots:
+        groups.setdefault((snapshot.tags["app"], snapshot.tags["point"]), []).append(snapshot)
+    found = [
+        Point(point, app, group[0].tags.get("reason", ""), min(s.time for s in group), tuple(group))
+        for (app, point), group in groups.items()
+    ]
+    return tuple(sorted(found, key=lambda point: (point.time, point.app)))
+
+
+def select_point(found: Iterable[Point], app: str, wanted: str) -> Point:
+    """The point to restore: `latest`, the id of a point, or the beginning of a restic snapshot id."""
+    own = [point for point in found if point.app == app]
+    complete = [point for point in own if point.complete]
+    regular = [point for point in complete if point.reason != SAFETY]
+    remedy = f"`daffathan-backup list --app {app}` shows the points."
+    if wanted == "latest":
+        if regular:
+            return regular[-1]
+        raise BackupError(
+            f"There is no complete backup of app {app!r} ({len(own)} incomplete or safety points). {remedy}"
+        )
+    matches = [point for point in own if point.id == wanted]
+    if not matches and re.fullmatch(r"[0-9a-f]{6,64}", wanted):
+        matches = [point for point in own if any(snapshot.id.startswith(wanted) for snapshot in point.snapshots)]
+    if len(matches) != 1:
+        problem = "is not a backup" if not matches else "fits more than one backup"
+        raise BackupError(f"snapshot: {wanted!r} {problem} of app {app!r}. {remedy}")
+    if not matches[0].complete:
+        raise BackupError(
+            f"snapshot: {wanted!r} is an incomplete backup of app {app!r} (its run failed before the end) "
+            f"and is not restored. Choose a complete one: {remedy}"
+        )
+    return matches[0]
+
+
+def expired(found: Sequence[Point], retention: Retention, now: datetime) -> tuple[Point, ...]:
+    """The points that retention lets go: per app, the newest complete point of each kept day, week and month stays."""
+    gone: list[Point] = []
+    for app in sorted({point.app for point in found}):
+        own = [point for point in found if point.app == app]
+        regular = [point for point in own if point.complete and point.reason != SAFETY]
+        kept = _kept(regular, retention)
+        for point in own:
+            if not point.complete:
+                keep = now - point.time < INCOMPLETE_KEPT
+            elif point.reason == SAFETY:
+                keep = now - point.time < SAFETY_KEPT
+            else:
+                keep = point.id in kept
+            if not keep:
+                gone.append(point)
+    return tuple(gone)
+
+
+def _kept(regular: Sequence[Point], retention: Retention) -> set[str]:
+    kept: set[str] = set()
+    for count, period in ((retention.daily, "%Y-%m-%d"), (retention.weekly, "%G-%V"), (retention.monthly, "%Y-%m")):
+        newest: dict[str, str] = {}
+        for point in sorted(regular, key=lambda point: point.time, reverse=True):
+            newest.setdefault(point.time.astimezone(timezone.utc).strftime(period), point.id)
+        kept.update(list(newest.values())[:count])
+    return kept
+
+
+@dataclass(frozen=True)
+class RestoreStep:
+    item: Item
+    snapshot: Snapshot
+
+
+def plan_restore(app: App, point: Point, *, database: bool, volumes: bool) -> tuple[RestoreStep, ...]:
+    """What comes back from a point, database first; neither part named means both."""
+    everything = database == volumes
+    wanted = [item for item in app.items if everything or item.kind == ("database" if database else "volume")]
+    if not wanted:
+        part = "database" if database else "volumes"
+        raise BackupError(f"App {app.name!r} has no {part} in its `backup:`; leave the choice of parts away.")
+    missing = [str(item) for item in wanted if item not in point.items]
+    if missing:
+        has = ", ".join(str(item) for item in point.items) or "nothing"
+        raise BackupError(
+            f"Backup {point.id} of app {app.name!r} does not hold {', '.join(missing)} (it holds {has}); "
+            "choose another snapshot, or restore only the database or only the volumes."
+        )
+    return tuple(RestoreStep(item, point.items[item]) for item in wanted)
+
+
+def describe_restore(app: App, point: Point, steps: Sequence[RestoreStep]) -> list[str]:
+    age = f"backup {point.id} of {show_time(point.time)} ({point.reason})"
+    lines = [f"app {app.name}: restore from {age}"]
+    for step in steps:
+        target = f"service {app.database.service}" if step.item.kind == "database" and app.database else "its files"
+        lines.append(f"  {step.item} -> {target}: snapshot {step.snapshot.id[:8]}, {show_size(step.snapshot.size)}")
+    return lines
+
+
+def describe_run(apps: Sequence[App]) -> list[str]:
+    return [f"app {app.name}: {item}" for app in apps for item in app.items]

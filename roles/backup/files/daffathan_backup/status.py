@@ -1,0 +1,100 @@
+# Copyright (c) 2026, the daffathan.platform authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The status of the backups: what is recorded after a run, and how it is judged. No process, no file, no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from daffathan_backup.model import Config, parse_time
+from daffathan_backup.points import SAFETY
+
+
+@dataclass(frozen=True)
+class ItemResult:
+    kind: str
+    name: str
+    snapshot: str | None
+    bytes: int
+    seconds: float
+    error: str | None
+
+
+@dataclass(frozen=True)
+class AppResult:
+    app: str
+    point: str
+    reason: str
+    finished: str
+    items: tuple[ItemResult, ...]
+    error: str | None
+
+    @property
+    def ok(self) -> bool:
+        return self.error is None
+
+
+def status_after(status: Mapping[str, Any], result: AppResult) -> dict[str, Any]:
+    """The status with the outcome of one app; a failure keeps what is known of the last success."""
+    before = dict(status.get("apps", {}))
+    entry = dict(before.get(result.app, {}))
+    entry["last_attempt"] = {
+        "point": result.point,
+        "reason": result.reason,
+        "finished": result.finished,
+        "error": result.error,
+        "items": [asdict(item) for item in result.items],
+    }
+    if result.ok and result.reason != SAFETY:
+        entry["last_success"] = {
+            "point": result.point,
+            "finished": result.finished,
+            "bytes": sum(item.bytes for item in result.items),
+            "snapshots": {f"{item.kind}/{item.name}": item.snapshot for item in result.items},
+        }
+    return {**status, "apps": {**before, result.app: entry}}
+
+
+def view_status(status: Mapping[str, Any], config: Config, now: datetime, *, running: bool) -> dict[str, Any]:
+    """What `status --json` prints: the recorded facts, judged."""
+    recorded = status.get("apps", {})
+    apps: dict[str, Any] = {}
+    for app in config.apps:
+        entry = dict(recorded.get(app.name, {}))
+        attempt, success = entry.get("last_attempt"), entry.get("last_success")
+        entry["state"] = "never" if attempt is None else "failed" if attempt["error"] else "ok"
+        entry["age_seconds"] = int((now - parse_time(success["finished"])).total_seconds()) if success else None
+        apps[app.name] = entry
+    states = {entry["state"] for entry in apps.values()}
+    interrupted = status.get("started") is not None and not running
+    if running:
+        state = "running"
+    elif status.get("error") or "failed" in states or (status.get("check") or {}).get("error"):
+        state = "failed"
+    elif interrupted:
+        state = "interrupted"
+    elif not apps:
+        state = "empty"
+    else:
+        state = "never" if "never" in states else "ok"
+    return {
+        "state": state,
+        "host": config.host,
+        "repository": config.repository,
+        "password_file": config.password_file,
+        "error": status.get("error"),
+        "check": status.get("check"),
+        "last_restore": status.get("last_restore"),
+        "apps": apps,
+    }
+
+
+def check_due(status: Mapping[str, Any], interval_days: int, now: datetime) -> bool:
+    """Whether the repository's structure is to be checked after this run; a failed check is repeated at once."""
+    check = status.get("check")
+    return not check or bool(check.get("error")) or now - parse_time(check["finished"]) >= timedelta(days=interval_days)
