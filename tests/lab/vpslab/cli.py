@@ -197,7 +197,7 @@ def purge(lab: Lab, options: argparse.Namespace) -> None:
         shell.say(f"{lab.home}: nothing there")
         return
     with shell.exclusive(lab, "purge"):
-        engine = engines.find(lab)
+        engine = engines.revive(lab)
         if engine is not None:
             _purge_engine(engine, lab)
         network.routes(lab, present=False)

@@ -129,7 +129,7 @@ def _foreign_daemons() -> list[int]:
     found = []
     for entry in Path("/proc").iterdir():
         try:
-            daemon = entry.name.isdigit() and (entry / "comm").read_text().strip() == "dockerd"
+            daemon = entry.name.isdigit() and _alive(int(entry.name), "dockerd")
             if daemon and os.readlink(entry / "ns/net") == here:
                 found.append(int(entry.name))
         except OSError:
@@ -146,19 +146,32 @@ def mtu() -> int:
     return int(links[0]["mtu"])
 
 
+def _alive(pid: int, name: str) -> bool:
+    """Whether the process runs; one that was killed may stay as a zombie where nobody reaps it."""
+    command, _, rest = Path(f"/proc/{pid}/stat").read_text().partition("(")[2].rpartition(")")
+    return command == name and rest.split()[0] != "Z"
+
+
 def _pid(lab: Lab) -> int | None:
     """The process of the lab's own engine, or None."""
+    return _recorded(lab.run / "docker.pid", "dockerd")
+
+
+def _recorded(pid_file: Path, name: str) -> int | None:
+    """The living process of that name that a pid file records."""
     try:
-        pid = int((lab.run / "docker.pid").read_text())
-        return pid if Path(f"/proc/{pid}/comm").read_text().strip() == "dockerd" else None
+        pid = int(pid_file.read_text())
+        return pid if _alive(pid, name) else None
     except (OSError, ValueError):
         return None
 
 
 def _start(lab: Lab) -> Engine:
-    if _pid(lab) is None:
-        # A pid file of an earlier boot may name a living stranger, and dockerd would refuse to start.
-        (lab.run / "docker.pid").unlink(missing_ok=True)
+    pid_files = {lab.run / "docker.pid": "dockerd", lab.run / "exec/containerd/containerd.pid": "containerd"}
+    for pid_file, name in pid_files.items():
+        # One of an earlier boot may name a living stranger or a zombie: dockerd would refuse to start, or wait for it.
+        if _recorded(pid_file, name) is None:
+            pid_file.unlink(missing_ok=True)
     log = lab.run / "dockerd.log"
     argv = [
         "dockerd",
@@ -187,6 +200,14 @@ def _start(lab: Lab) -> Engine:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise LabError(f"dockerd does not come up; log {log}\n{shell.tail(log.read_text(errors='replace'))}")
             time.sleep(0.2)
+    return engine
+
+
+def revive(lab: Lab) -> Engine | None:
+    """The lab's engine, started once more if it died: only it can clear away what it left."""
+    engine = find(lab)
+    if engine is None and (lab.home / "docker").is_dir() and not _missing("dockerd"):
+        return _start(lab)
     return engine
 
 

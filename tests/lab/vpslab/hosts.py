@@ -140,8 +140,8 @@ def create(engine: Engine, lab: Lab, host: str, suite: str, image: str, snapshot
         modules=Path("/lib/modules").is_dir(),
     )
     engine.run(*argv)
-    key = File(ensure_key(lab).encode(), 0o600)
-    files = {"root/.ssh/authorized_keys": key, f"home/{USER}/.ssh/authorized_keys": key}
+    public = File(ensure_key(lab).encode(), 0o600)
+    files = {"root/.ssh/authorized_keys": public, f"home/{USER}/.ssh/authorized_keys": public}
     archive = recipe.tar(files, owners={f"home/{USER}/.ssh/authorized_keys": (1000, 1000)})
     engine.run("cp", "-", f"{lab.container(host)}:/", stdin=archive)
     return vps

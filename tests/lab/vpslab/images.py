@@ -183,7 +183,7 @@ def sample(engine: Engine, lab: Lab) -> dict[str, str]:
         versions = json.loads((directory / "versions.json").read_text())
     except ValueError as error:
         raise LabError(f"{directory}/versions.json: {error}") from None
-    common = build(engine, lab, "sample", context, {"BASE": simple(engine, lab, "python")})
+    common = build(engine, lab, "sample", context, {"BASE": base(engine, lab, "trixie")})
     found = {}
     for version, environment in versions.items():
         for service in ("ui", "api", "ai"):
