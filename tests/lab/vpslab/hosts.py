@@ -223,6 +223,7 @@ def inventory(lab: Lab, hosts: Sequence[Vps]) -> str:
         lines += [f"        {vps.name}:", f"          ansible_host: {vps.address.v4}"]
         lines += [f'          lab_ipv6: "{vps.address.v6}"']
     lines += ["      vars:", f"        ansible_user: {USER}", f"        ansible_ssh_private_key_file: {lab.ssh_key}"]
+    lines += ["        ansible_python_interpreter: /usr/bin/python3"]
     lines += [f'        ansible_ssh_common_args: "{" ".join(ssh_options(lab))}"']
     return "\n".join([*lines, ""])
 
