@@ -40,7 +40,7 @@ def converged(name: str) -> Host:
     try:
         return up(name, snapshot=snapshot)
     except LabError as error:
-        if "no snapshot" not in str(error).lower():
+        if f"snapshot '{snapshot}': there is none" not in str(error):
             raise
     base = up("converged-base")
     result = base.play("site")
