@@ -74,7 +74,9 @@ class PostgreSQL(Engine):
         return ["pg_restore", "--list"]
 
     def tables(self, examined: str) -> set[str]:
-        return {f"{m[1]}.{m[2]}" for m in re.finditer(r"^\d+; \d+ \d+ TABLE (\S+) (.+) \S+$", examined, re.MULTILINE)}
+        # The entries TABLE DATA and TABLE ATTACH name a table that has its own entry.
+        entry = re.compile(r"^\d+; \d+ \d+ TABLE (?!DATA |ATTACH )(\S+) (.+) \S+$", re.MULTILINE)
+        return {f"{match[1]}.{match[2]}" for match in entry.finditer(examined)}
 
     def list_tables(self, database: Database) -> list[str]:
         query = "SELECT schemaname || '.' || tablename FROM pg_catalog.pg_tables"

@@ -278,7 +278,9 @@ def explain_restic(completed: Completed) -> str:
             continue
         if isinstance(entry, dict):
             said.append(str(entry.get("message") or (entry.get("error") or {}).get("message") or line))
-    text = " | ".join(" ".join(part.split()) for part in said[-5:] if part)
+    words = [" ".join(part.split()) for part in said if part]
+    # The cause stands first, restic's verdict last.
+    text = " | ".join(words if len(words) <= 5 else [*words[:4], words[-1]])
     return " ".join(filter(None, (text or f"exit status {completed.returncode}", REMEDIES.get(completed.returncode))))
 
 

@@ -20,6 +20,8 @@ from daffathan_backup.model import App, BackupError, Item, Retention, parse_time
 
 TAG = "daffathan"
 SAFETY = "safety"
+# A backup made by hand after an accident must not push out the good one of the same day.
+RECENT_KEPT = timedelta(days=2)
 INCOMPLETE_KEPT = timedelta(days=7)
 SAFETY_KEPT = timedelta(days=30)
 
@@ -120,7 +122,10 @@ def select_point(found: Iterable[Point], app: str, wanted: str) -> Point:
 
 
 def expired(found: Sequence[Point], retention: Retention, now: datetime) -> tuple[Point, ...]:
-    """The points that retention lets go: per app, the newest complete point of each kept day, week and month stays."""
+    """The points that retention lets go, whole points only.
+
+    Per app stay the newest complete point of each kept day, week and month, and whatever is recent.
+    """
     gone: list[Point] = []
     for app in sorted({point.app for point in found}):
         own = [point for point in found if point.app == app]
@@ -132,7 +137,7 @@ def expired(found: Sequence[Point], retention: Retention, now: datetime) -> tupl
             elif point.reason == SAFETY:
                 keep = now - point.time < SAFETY_KEPT
             else:
-                keep = point.id in kept
+                keep = point.id in kept or now - point.time < RECENT_KEPT
             if not keep:
                 gone.append(point)
     return tuple(gone)

@@ -1,0 +1,217 @@
+# Copyright (c) 2026, the daffathan.platform authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from daffathan_backup.model import App, BackupError, Database, Item, Retention
+from daffathan_backup.points import (
+    RECENT_KEPT,
+    SAFETY_KEPT,
+    Point,
+    describe_restore,
+    expired,
+    parse_snapshots,
+    plan_restore,
+    point_id,
+    points,
+    select_point,
+    tags,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+NOW = datetime(2026, 11, 21, 12, 0, tzinfo=timezone.utc)
+DATABASE, VOLUME, MANIFEST = Item("database", "labs"), Item("volume", "uploads"), Item("manifest", "manifest")
+APP = App("labs", Database("db", "postgresql", "labs", "labs"), ("uploads",))
+
+
+def entry(
+    time: datetime, item: Item, *, app: str = "labs", reason: str = "scheduled", size: int = 10
+) -> dict[str, Any]:
+    """A snapshot as restic prints it, tagged by the code under test."""
+    point = point_id(time)
+    return {
+        "id": hashlib.sha256(f"{app}{point}{item}{reason}".encode()).hexdigest(),
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S.000000000Z"),
+        "paths": [f"/{app}/{item.name}"],
+        "tags": tags(app, item, point, reason).split(","),
+        "summary": {"total_bytes_processed": size},
+    }
+
+
+def run(time: datetime, *, complete: bool = True, **options: Any) -> list[dict[str, Any]]:
+    items = [DATABASE, VOLUME, *([MANIFEST] if complete else [])]
+    return [entry(time, item, **options) for item in items]
+
+
+def found(*runs: list[dict[str, Any]]) -> tuple[Point, ...]:
+    return points(parse_snapshots(snapshot for snapshots in runs for snapshot in snapshots))
+
+
+def test_snapshots_of_one_run_are_one_point() -> None:
+    (point,) = found(run(NOW))
+    assert point.complete
+    assert point.id == "20261121t120000z"
+    assert set(point.items) == {DATABASE, VOLUME}
+    assert point.size == 20
+
+
+def test_a_point_without_its_manifest_is_incomplete() -> None:
+    (point,) = found(run(NOW, complete=False))
+    assert not point.complete
+
+
+def test_points_of_two_apps_are_kept_apart() -> None:
+    assert {(point.app, len(point.items)) for point in found(run(NOW), run(NOW, app="shop"))} == {
+        ("labs", 2),
+        ("shop", 2),
+    }
+
+
+def test_the_newest_snapshot_of_an_item_counts() -> None:
+    again = entry(NOW, DATABASE, size=99) | {"id": "f" * 64, "time": "2026-11-21T12:00:09Z"}
+    (point,) = found([again], run(NOW))
+    assert point.items[DATABASE].id == "f" * 64
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        {"id": "a", "time": "2026-11-21T12:00:00Z", "paths": ["/etc"], "tags": None},
+        {"id": "a", "time": "2026-11-21T12:00:00Z", "paths": ["/etc"], "tags": ["daffathan", "app:labs"]},
+        {
+            "id": "a",
+            "time": "2026-11-21T12:00:00Z",
+            "paths": ["/etc", "/srv"],
+            "tags": tags("labs", VOLUME, "p", "x").split(","),
+        },
+    ],
+)
+def test_snapshots_of_others_are_left_out(foreign: dict[str, Any]) -> None:
+    assert parse_snapshots([foreign]) == ()
+
+
+def test_latest_is_the_last_complete_point_and_never_a_safety_one() -> None:
+    have = found(
+        run(NOW - timedelta(hours=3)),
+        run(NOW - timedelta(hours=2)),
+        run(NOW - timedelta(hours=1), complete=False),
+        run(NOW, reason="safety"),
+        run(NOW, app="shop"),
+    )
+    assert select_point(have, "labs", "latest").time.hour == 10
+
+
+def test_a_point_is_found_by_its_id_and_by_a_snapshot() -> None:
+    have = found(run(NOW - timedelta(hours=1)), run(NOW, reason="safety"))
+    assert select_point(have, "labs", "20261121t120000z").reason == "safety"
+    snapshot = have[0].items[VOLUME].id
+    assert select_point(have, "labs", snapshot[:8]) == have[0]
+
+
+@pytest.mark.parametrize("wanted", ["latest", "20200101t000000z", "deadbeef", "", "x; rm -rf /"])
+def test_what_is_not_there_is_refused_with_the_way_to_find_it(wanted: str) -> None:
+    have = found(run(NOW, complete=False), run(NOW, app="shop"))
+    with pytest.raises(BackupError, match="daffathan-backup list --app labs"):
+        select_point(have, "labs", wanted)
+
+
+def test_an_incomplete_point_is_not_restored_even_by_name() -> None:
+    have = found(run(NOW, complete=False))
+    with pytest.raises(BackupError, match="incomplete"):
+        select_point(have, "labs", "20261121t120000z")
+
+
+def test_a_plan_restores_the_database_first_and_says_what() -> None:
+    (point,) = found(run(NOW))
+    steps = plan_restore(APP, point, database=False, volumes=False)
+    assert [step.item for step in steps] == [DATABASE, VOLUME]
+    text = "\n".join(describe_restore(APP, point, steps))
+    for part in ("20261121t120000z", "2026-11-21 12:00:00 UTC", "service db", "10 B", point.items[VOLUME].id[:8]):
+        assert part in text
+
+
+@pytest.mark.parametrize(("part", "item"), [("database", DATABASE), ("volumes", VOLUME)])
+def test_one_part_can_be_restored_alone(part: str, item: Item) -> None:
+    (point,) = found(run(NOW))
+    chosen = {"database": False, "volumes": False, part: True}
+    assert [step.item for step in plan_restore(APP, point, **chosen)] == [item]
+
+
+def test_a_point_that_lacks_an_item_is_refused() -> None:
+    (point,) = found([entry(NOW, DATABASE), entry(NOW, MANIFEST)])
+    with pytest.raises(BackupError, match=r"does not hold volume uploads \(it holds database labs\)"):
+        plan_restore(APP, point, database=False, volumes=False)
+    assert plan_restore(APP, point, database=True, volumes=False)
+
+
+def test_a_part_the_app_does_not_have_is_refused() -> None:
+    (point,) = found(run(NOW))
+    with pytest.raises(BackupError, match="has no database"):
+        plan_restore(App("labs", None, ("uploads",)), point, database=True, volumes=False)
+
+
+def daily(days: int) -> tuple[Point, ...]:
+    return found(*(run(NOW - timedelta(days=day)) for day in range(days)))
+
+
+def test_retention_keeps_days_weeks_and_months() -> None:
+    have = daily(400)
+    gone = expired(have, Retention(7, 4, 6), NOW)
+    kept = [point.time.date().isoformat() for point in have if point not in gone]
+    # 7 days to 15 Nov; the weeks of 16, 9 and 2 Nov and of 26 Oct by their last days; the months by theirs.
+    weeks = ["2026-11-01", "2026-11-08"]
+    assert kept == [
+        *["2026-06-30", "2026-07-31", "2026-08-31", "2026-09-30", "2026-10-31"],
+        *weeks,
+        *[f"2026-11-{day}" for day in range(15, 22)],
+    ]
+
+
+def test_a_backup_after_the_accident_leaves_the_good_one_of_the_same_day() -> None:
+    have = found(run(NOW - timedelta(hours=9)), run(NOW))
+    assert expired(have, Retention(7, 4, 6), NOW) == ()
+
+
+def test_two_old_points_of_one_day_become_one() -> None:
+    old = NOW - timedelta(days=5)
+    have = found(run(old - timedelta(hours=9)), run(old))
+    assert [point.time.hour for point in expired(have, Retention(7, 0, 0), NOW)] == [3]
+
+
+def test_failed_runs_do_not_push_out_the_last_good_point() -> None:
+    good = NOW - timedelta(days=300)
+    have = found(run(good), *(run(NOW - timedelta(days=day), complete=False) for day in range(20)))
+    gone = expired(have, Retention(1, 0, 0), NOW)
+    assert all(not point.complete for point in gone)
+    assert {(NOW - point.time).days for point in gone} == set(range(7, 20))
+
+
+def test_safety_points_are_kept_for_their_time_and_displace_nothing() -> None:
+    old = NOW - timedelta(days=5)
+    have = found(
+        run(old - timedelta(hours=9)),
+        run(old, reason="safety"),
+        run(NOW - SAFETY_KEPT - timedelta(days=1), reason="safety"),
+    )
+    assert [point.reason for point in expired(have, Retention(7, 0, 0), NOW)] == ["safety"]
+    assert len(expired(have, Retention(7, 0, 0), NOW)) == 1
+
+
+@given(
+    hours=st.sets(st.integers(0, 24 * 200), min_size=1, max_size=40),
+    keep=st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(0, 9)).filter(any),
+)
+def test_the_newest_point_and_recent_ones_always_stay(hours: set[int], keep: tuple[int, int, int]) -> None:
+    have = found(*(run(NOW - timedelta(hours=hour)) for hour in hours))
+    gone = expired(have, Retention(*keep), NOW)
+    assert have[-1] not in gone
+    assert all(NOW - point.time >= RECENT_KEPT for point in gone)
+    # What is let go once is not needed again: removing changes no later decision.
+    assert expired(tuple(point for point in have if point not in gone), Retention(*keep), NOW) == ()
