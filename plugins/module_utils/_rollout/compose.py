@@ -1,0 +1,331 @@
+# Copyright (c) 2026, the daffathan.platform authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Private to this collection: it may change without notice.
+
+"""The team's compose file, normalised by Compose, becomes a base project and the project of a release."""
+
+from __future__ import annotations
+
+import copy
+import ipaddress
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
+    LABEL,
+    App,
+    InputError,
+    Release,
+    canonical_hash,
+    project_name,
+    secret_fingerprint,
+)
+
+Model = dict[str, Any]
+
+# What belongs to a single container or to the team's laptop, and is decided by the platform in a release.
+LOCAL_IMAGE = "image:"
+DROPPED_KEYS = ("ports", "container_name", "depends_on", "build", "deploy", "scale", "profiles", "links", "networks")
+
+
+@dataclass(frozen=True)
+class SecretFile:
+    """A secret as one service needs it. The owner of the file depends on the user of that service."""
+
+    service: str
+    name: str
+
+    @property
+    def path(self) -> str:
+        return f"{self.service}/{self.name}"
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A named volume that a release uses: it has to exist before."""
+
+    key: str
+    name: str
+    driver: str
+    options: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A checked compose model, cut in two. Images are as the team wrote them."""
+
+    base: Mapping[str, Model]
+    swapped: Mapping[str, Model]
+    model: Model
+
+    @property
+    def images(self) -> dict[str, str]:
+        """Reference of the image of every service."""
+        return {name: str(service["image"]) for name, service in {**self.base, **self.swapped}.items()}
+
+
+def _loopback(host_ip: str) -> bool:
+    try:
+        return ipaddress.ip_address(host_ip.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def beyond_loopback(model: Model) -> list[tuple[str, str]]:
+    """(service, port) of everything a compose model would publish to more than this host."""
+    found = []
+    for name, service in sorted((model.get("services") or {}).items()):
+        for port in service.get("ports") or []:
+            if not _loopback(str(port.get("host_ip") or "")):
+                address = port.get("host_ip") or "0.0.0.0"
+                text = f"{address}:{port.get('published') or '(random)'}:{port.get('target')}/{port.get('protocol', 'tcp')}"
+                found.append((name, text))
+    return found
+
+
+def split(model: Model, app: App) -> Parts:
+    """Check the normalised model against the app and cut it in two."""
+    services: dict[str, Model] = model.get("services") or {}
+    swapped_names = {service.name for service in app.services}
+    missing = sorted(swapped_names - set(services))
+    if missing:
+        raise InputError(
+            f"services.{missing[0]}: the compose file has no service of this name. It has {', '.join(sorted(services)) or 'none'}."
+        )
+    published = beyond_loopback(model)
+    if published:
+        name, port = published[0]
+        host_side = port.rsplit(":", 2)
+        raise InputError(
+            f"compose file: service {name} publishes {port} beyond this host. Docker opens such a port past the firewall. "
+            f'Write "127.0.0.1:{host_side[-2]}:{host_side[-1].split("/")[0]}", or leave `ports` out: '
+            "the gateway reaches the services without it."
+        )
+    for name, service in sorted(services.items()):
+        _check_service(name, service, name in swapped_names, swapped_names)
+    for name, secret in sorted((model.get("secrets") or {}).items()):
+        _check_secret(name, secret, app)
+    unused = sorted(set(app.secrets) - set(model.get("secrets") or {}))
+    if unused:
+        raise InputError(
+            f"secrets.{unused[0]}: no service of the compose file uses a top-level secret of this name. "
+            f"Add it there, or remove it here."
+        )
+    return Parts(
+        base={name: service for name, service in services.items() if name not in swapped_names},
+        swapped={name: services[name] for name in sorted(swapped_names)},
+        model=model,
+    )
+
+
+def _check_service(name: str, service: Model, swapped: bool, swapped_names: set[str]) -> None:
+    mode = str(service.get("network_mode") or "")
+    if mode == "host":
+        raise InputError(
+            f"compose file: service {name} has network_mode: host, which puts its ports past the firewall and the "
+            "gateway. Remove network_mode."
+        )
+    if mode and (swapped or mode.startswith(("service:", "container:"))):
+        raise InputError(f"compose file: service {name} has network_mode: {mode}. Remove it: the platform makes the network.")
+    if not service.get("image"):
+        raise InputError(
+            f"compose file: service {name} has no `image`. Build and push the image beforehand and name it: "
+            "a server does not build."
+        )
+    for key in ("pid", "ipc", "volumes_from"):
+        value = service.get(key)
+        for reference in value if isinstance(value, list) else [value or ""]:
+            other = str(reference).split(":")[1] if str(reference).startswith("service:") else str(reference).split(":")[0]
+            if other in swapped_names or (swapped and str(reference).startswith("service:")):
+                raise InputError(f"compose file: service {name} has {key}: {reference}, which ties it to a service that is swapped.")
+
+
+def _check_secret(name: str, secret: Model, app: App) -> None:
+    if name in app.secrets:
+        return
+    if secret.get("file"):
+        raise InputError(
+            f"secrets.{name}: missing. The compose file has a secret of this name; give its value in `secrets`, from a vault."
+        )
+    kind = "external" if secret.get("external") else "environment" if "environment" in secret else "content"
+    raise InputError(f"secrets.{name}: missing. The compose file takes it from `{kind}`; give its value in `secrets` instead.")
+
+
+def secret_files(services: Mapping[str, Model]) -> list[SecretFile]:
+    found = []
+    for name, service in sorted(services.items()):
+        for secret in service.get("secrets") or []:
+            found.append(SecretFile(name, secret["source"]))
+    return list(dict.fromkeys(found))
+
+
+def _with_secrets(name: str, service: Model, directory: str, top: Model) -> None:
+    """Point the secrets of one service at its own files."""
+    rewritten = []
+    for secret in service.get("secrets") or []:
+        source = secret["source"]
+        key = f"{name}.{source}"
+        top[key] = {"name": key, "file": f"{directory}/{SecretFile(name, source).path}"}
+        rewritten.append({**secret, "source": key, "target": secret.get("target") or source})
+    if rewritten:
+        service["secrets"] = rewritten
+
+
+def _used(services: Mapping[str, Model], section: str, model: Model) -> Model:
+    """Entries of a top-level section that these services use."""
+    names: set[str] = set()
+    for service in services.values():
+        for item in service.get(section) or []:
+            if section == "volumes":
+                if item.get("type") == "volume" and item.get("source"):
+                    names.add(item["source"])
+            elif section == "networks":
+                names.add(item)
+            else:
+                names.add(item["source"])
+    return {name: value for name, value in (model.get(section) or {}).items() if name in names}
+
+
+def base_model(app: App, parts: Parts, pinned: Mapping[str, str], secrets_dir: str, key: bytes) -> Model | None:
+    """The project of the services that are never swapped, or None where there are none."""
+    if not parts.base:
+        return None
+    services: Model = {}
+    secrets: Model = {}
+    for name, original in sorted(parts.base.items()):
+        service = copy.deepcopy(original)
+        service["image"] = pinned[name]
+        service.pop("build", None)
+        if isinstance(service.get("depends_on"), dict):
+            service["depends_on"] = {k: v for k, v in service["depends_on"].items() if k in parts.base}
+        if not service.get("network_mode"):
+            networks = dict(service.get("networks") or {})
+            private = networks.pop("default", None)
+            service["networks"] = {**networks, "private": private}
+        _with_secrets(name, service, secrets_dir, secrets)
+        labels = {f"{LABEL}.app": app.name, f"{LABEL}.service": name, f"{LABEL}.base": "true"}
+        mine = [file.name for file in secret_files({name: original})]
+        if mine:
+            # A container keeps the file it was started with, so a changed secret has to change the service.
+            fingerprints = [secret_fingerprint(key, secret, app.secrets[secret]) for secret in mine]
+            labels[f"{LABEL}.secrets"] = canonical_hash(fingerprints)[:16]
+        service["labels"] = {**(service.get("labels") or {}), **labels}
+        services[name] = service
+    networks = {k: v for k, v in _used(parts.base, "networks", parts.model).items() if k != "default"}
+    return _document(
+        app.name,
+        services,
+        networks={**networks, "private": {"name": app.network, "external": True}},
+        volumes=_used(parts.base, "volumes", parts.model),
+        configs=_used(parts.base, "configs", parts.model),
+        secrets=secrets,
+    )
+
+
+def release_hash(app: App, parts: Parts, pinned: Mapping[str, str], key: bytes) -> str:
+    """Changes when, and only when, the containers of a release would."""
+    content: Model = {}
+    for name, original in parts.swapped.items():
+        service = {k: v for k, v in original.items() if k not in DROPPED_KEYS}
+        mine = {file.name for file in secret_files({name: original})}
+        content[name] = {
+            "service": dict(service, image=pinned[name]),
+            "networks": sorted(set(original.get("networks") or {}) - {"default"}),
+            "secrets": {secret: secret_fingerprint(key, secret, app.secrets[secret]) for secret in sorted(mine)},
+            "port": app.service(name).port,
+            "replicas": app.service(name).replicas,
+        }
+    return canonical_hash({
+        "services": content,
+        "volumes": _used(parts.swapped, "volumes", parts.model),
+        "configs": _used(parts.swapped, "configs", parts.model),
+    })
+
+
+def release_volumes(parts: Parts) -> list[Volume]:
+    """Named volumes that have to exist before a release starts."""
+    return [
+        Volume(key, value.get("name") or key, value.get("driver") or "local", value.get("driver_opts") or {})
+        for key, value in sorted(_used(parts.swapped, "volumes", parts.model).items())
+        if not value.get("external")
+    ]
+
+
+def release_model(app: App, parts: Parts, release: Release, directory: str) -> Model:
+    """The project of a release. A replica is a service of its own, so that each has an address that outlives a reboot."""
+    services: Model = {}
+    secrets: Model = {}
+    project = project_name(app.name, release.id)
+    shared = set(_used(parts.base, "networks", parts.model)) - {"default"}
+    for name, original in parts.swapped.items():
+        released = release.services[name]
+        for index, address in enumerate(released.addresses, start=1):
+            service = {k: copy.deepcopy(v) for k, v in original.items() if k not in DROPPED_KEYS}
+            _with_secrets(name, service, f"{directory}/secrets", secrets)
+            limits = ((original.get("deploy") or {}).get("resources") or {}) if original.get("deploy") else {}
+            if limits:
+                service["deploy"] = {"resources": copy.deepcopy(limits)}
+            service.update({
+                "image": pinned_reference(released.image, released.digest),
+                "container_name": f"{project}-{name}-{index}",
+                # Until it has proved itself nothing must bring it back.
+                "restart": "no",
+                "networks": {
+                    "private": {"ipv4_address": address},
+                    **{k: None for k in sorted(set(original.get("networks") or {}) & shared)},
+                },
+                "labels": {
+                    **(original.get("labels") or {}),
+                    f"{LABEL}.app": app.name,
+                    f"{LABEL}.release": release.id,
+                    f"{LABEL}.colour": release.colour,
+                    f"{LABEL}.service": name,
+                    f"{LABEL}.hash": release.hash,
+                },
+            })
+            # Compose makes the name of a service an alias on the network: it must not be one that two releases share.
+            prefix = name if index == 1 else f"{name}-{index}"
+            services[f"{prefix}.{release.id}"] = service
+    external = {
+        key: {"name": value.get("name") or f"{app.name}_{key}", "external": True}
+        for key, value in (parts.model.get("networks") or {}).items()
+        if key in shared
+    }
+    volumes = {
+        key: {"name": value.get("name") or key, "external": True}
+        for key, value in _used(parts.swapped, "volumes", parts.model).items()
+    }
+    return _document(
+        project,
+        services,
+        networks={**external, "private": {"name": app.network, "external": True}},
+        volumes=volumes,
+        configs=_used(parts.swapped, "configs", parts.model),
+        secrets=secrets,
+    )
+
+
+def _document(name: str, services: Model, **sections: Model) -> Model:
+    return {"name": name, "services": services, **{key: value for key, value in sections.items() if value}}
+
+
+def repository(reference: str) -> str:
+    """The name of an image without tag and digest."""
+    name = reference.split("@", 1)[0]
+    head, slash, tail = name.rpartition("/")
+    return f"{head}{slash}{tail.split(':', 1)[0]}"
+
+
+def pinned_reference(reference: str, digest: str) -> str:
+    """A reference that names exactly one content. An image that came from no registry is named by its id (digest `image:<id>`)."""
+    if digest.startswith(LOCAL_IMAGE):
+        return digest[len(LOCAL_IMAGE) :]
+    return f"{repository(reference)}@{digest}"
+
+
+def pin_all(images: Mapping[str, str], digests: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:
+    """Pinned reference per service."""
+    return {name: pinned_reference(images[name], digests[images[name]]) for name in names}

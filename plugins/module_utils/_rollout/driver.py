@@ -1,0 +1,89 @@
+# Copyright (c) 2026, the daffathan.platform authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Private to this collection: it may change without notice.
+
+"""What the phases need from the world. One host with Compose is the first driver."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import Release
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import Network, Route, State
+
+
+@dataclass(frozen=True)
+class Observed:
+    """The containers of a release, as they are: how many exist, run, and are not ill."""
+
+    containers: int
+    running: int
+    healthy: int
+
+
+class Driver(Protocol):
+    """Every verb may be called again after an interruption. A verb that fails raises RolloutError."""
+
+    def inventory(self) -> Mapping[str, Observed]:
+        """Releases that have containers, by id."""
+
+    def load(self) -> State: ...
+
+    def save(self, state: State) -> None: ...
+
+    def loaded_generation(self) -> str | None:
+        """The generation the running gateway answers with; None where it does not know the app."""
+
+    def written_generation(self) -> str | None:
+        """The generation of the gateway's file on disk."""
+
+    def fetch(self, references: Collection[str]) -> list[str]:
+        """Pull what is not there; the references that were pulled."""
+
+    def prepare(self) -> Network:
+        """Make the network of the app and attach the gateway to it."""
+
+    def apply_base(self) -> None:
+        """Bring the services that are never swapped, and volumes, to the wanted state and wait for their health."""
+
+    def remove_base(self) -> None:
+        """Remove the services and networks of the app; volumes stay."""
+
+    def start(self, release: Release) -> None:
+        """Create and start the containers of a new release, with no restart policy."""
+
+    def resume(self, release: Release) -> None:
+        """Start the stopped containers of a release again, with no restart policy."""
+
+    def ready(self, release: Release) -> None:
+        """Return when every container answers its health check; raise with its last words when one cannot."""
+
+    def keep(self, release: Release, always: bool) -> None:
+        """Whether the containers come back by themselves after a crash or a reboot."""
+
+    def shift(self, release: Release, route: Route) -> str:
+        """Let the gateway load a configuration that names the release; the generation it was given."""
+
+    def forget(self) -> None:
+        """Let the gateway drop the app."""
+
+    def erase(self) -> None:
+        """Remove everything that is remembered about the app."""
+
+    def fence(self, generation: str | None) -> None:
+        """Return when every fresh connection meets the generation."""
+
+    def drain(self, release: Release) -> Mapping[str, Any]:
+        """Wait until nothing reaches the release any more, or its time is over; what was seen."""
+
+    def stop(self, release: Release) -> None: ...
+
+    def remove(self, release_id: str) -> None:
+        """Remove the containers and the files of a release."""
+
+    def release_files(self) -> Collection[str]:
+        """Releases that have files, by id."""

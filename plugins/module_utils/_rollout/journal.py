@@ -1,0 +1,68 @@
+# Copyright (c) 2026, the daffathan.platform authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Private to this collection: it may change without notice.
+
+"""One fsynced line before and one after every side effect, and how long each phase took."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
+from typing import Any
+
+# A journal of this size is put aside, once: enough for some hundred deploys.
+ROTATE_BYTES = 1_000_000
+
+
+class Journal:
+    """Appends to `path`; `path` None keeps the lines in memory only (a dry run, a test)."""
+
+    def __init__(self, path: str | None, on_line: Callable[[dict[str, Any]], None] | None = None) -> None:
+        self.path = path
+        self.run = uuid.uuid4().hex[:8]
+        self.timings: dict[str, int] = {}
+        self.lines: list[dict[str, Any]] = []
+        self._on_line = on_line
+
+    def write(self, event: str, step: str, **detail: Any) -> None:
+        now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+        line = {"at": now, "run": self.run, "event": event, "step": step, **detail}
+        self.lines.append(line)
+        if self.path is not None:
+            _append(self.path, json.dumps(line, sort_keys=True) + "\n")
+        if self._on_line is not None:
+            self._on_line(line)
+
+    @contextlib.contextmanager
+    def step(self, name: str, **detail: Any) -> Iterator[dict[str, Any]]:
+        """Bracket a phase. What the body puts into the mapping it gets is written with the closing line."""
+        self.write("begin", name, **detail)
+        started = time.monotonic()
+        outcome: dict[str, Any] = {}
+        event = "fail"
+        try:
+            yield outcome
+            event = "done"
+        finally:
+            elapsed = round((time.monotonic() - started) * 1000)
+            self.timings[name] = self.timings.get(name, 0) + elapsed
+            self.write(event, name, ms=elapsed, **detail, **outcome)
+
+
+def _append(path: str, text: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        if os.stat(path).st_size > ROTATE_BYTES:
+            os.replace(path, f"{path}.1")
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(descriptor, text.encode())
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,258 @@
+# Copyright (c) 2026, the daffathan.platform authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Private to this collection: it may change without notice.
+
+"""What an app and a release are, and the options of the module as such values."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
+
+APP_NAME = re.compile(r"[a-z](?:-?[a-z0-9]){0,30}")
+RELEASE_ID = re.compile(r"r\d{8}t\d{6}-[0-9a-f]{8}")
+ROUTE = re.compile(r"/[A-Za-z0-9._~/-]*")
+DOMAIN = re.compile(r"(?:\*\.)?(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# A secret becomes a file of this name.
+SECRET_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
+STRATEGIES = ("blue_green",)
+
+LABEL = "daffathan"
+GATEWAY = "daffathan-gateway"
+
+
+class RolloutError(Exception):
+    """What is wrong and what to do, for a person to read."""
+
+
+class InputError(RolloutError):
+    """An option or the compose file asks for something that cannot be; nothing was changed."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service that is swapped, as its app asks for it."""
+
+    name: str
+    port: int
+    routes: tuple[str, ...] = ()
+    health: str | None = None
+    replicas: int = 1
+    start_timeout: int = 60
+    drain_timeout: int = 30
+    stop_timeout: int = 30
+    strategy: str = "blue_green"
+
+
+@dataclass(frozen=True)
+class App:
+    """One app as the user asks for it. The values of secrets are kept out of every text this makes."""
+
+    name: str
+    domains: tuple[str, ...]
+    services: tuple[Service, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def network(self) -> str:
+        return f"{self.name}_private"
+
+    def service(self, name: str) -> Service:
+        return next(service for service in self.services if service.name == name)
+
+
+@dataclass(frozen=True)
+class ReleasedService:
+    """A service of a release: what runs, and where the gateway finds it."""
+
+    image: str
+    digest: str
+    port: int
+    addresses: tuple[str, ...]
+    health: str | None = None
+    start_timeout: int = 60
+    drain_timeout: int = 30
+    stop_timeout: int = 30
+
+
+@dataclass(frozen=True)
+class Release:
+    """One version of an app's swapped services."""
+
+    id: str
+    hash: str
+    colour: str
+    created: str
+    services: Mapping[str, ReleasedService]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Release:
+        services = {
+            name: ReleasedService(**dict(value, addresses=tuple(value["addresses"])))
+            for name, value in data["services"].items()
+        }
+        return cls(data["id"], data["hash"], data["colour"], data["created"], services)
+
+    @property
+    def addresses(self) -> frozenset[str]:
+        return frozenset(address for service in self.services.values() for address in service.addresses)
+
+
+def project_name(app: str, release: str) -> str:
+    """The Compose project of a release."""
+    return f"{app}--{release}"
+
+
+def release_id(now: datetime, digest: str) -> str:
+    return f"r{now:%Y%m%dt%H%M%S}-{digest[:8]}"
+
+
+def other_colour(colour: str | None) -> str:
+    return "green" if colour == "blue" else "blue"
+
+
+def secret_fingerprint(key: bytes, name: str, value: str) -> str:
+    """Tells a changed secret without giving a guesser anything to try values on: the key never leaves the host."""
+    return hmac.new(key, f"{name}\0{value}".encode(), hashlib.sha256).hexdigest()
+
+
+def canonical_hash(value: object) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def choose_addresses(subnet: str, count: int, taken: Sequence[str] | frozenset[str]) -> list[str]:
+    """Free addresses of the upper half of a network, which the engine never gives out by itself.
+
+    The last usable address is the gateway's.
+    """
+    network = ipaddress.IPv4Network(subnet)
+    first = int(network.network_address) + network.num_addresses // 2
+    last = int(network.broadcast_address) - 2
+    used = set(taken)
+    chosen: list[str] = []
+    for number in range(first, last + 1):
+        address = str(ipaddress.IPv4Address(number))
+        if address not in used:
+            chosen.append(address)
+            if len(chosen) == count:
+                return chosen
+    raise RolloutError(
+        f"network {subnet}: no {count} free addresses between {ipaddress.IPv4Address(first)} and "
+        f"{ipaddress.IPv4Address(last)}. Lower `replicas`, or give the engine larger default-address-pools."
+    )
+
+
+def gateway_address(subnet: str) -> str:
+    return str(ipaddress.IPv4Address(int(ipaddress.IPv4Network(subnet).broadcast_address) - 1))
+
+
+def _number(where: str, value: object, low: int, high: int) -> int:
+    try:
+        number = int(str(value))
+    except ValueError:
+        number = low - 1
+    if isinstance(value, bool) or not low <= number <= high:
+        raise InputError(f"{where}: {value!r} is not a number from {low} to {high}.")
+    return number
+
+
+def parse_app_name(name: str) -> str:
+    if not APP_NAME.fullmatch(name) or len(name) > 31:
+        raise InputError(
+            f"app: {name!r} is not a name. Use a lower-case letter followed by at most 30 letters, digits and single "
+            "hyphens, for example my-app."
+        )
+    return name
+
+
+def parse_release_id(value: str) -> str:
+    if not RELEASE_ID.fullmatch(value):
+        raise InputError(f"release: {value!r} is not a release id like r20260102t030405-0123abcd.")
+    return value
+
+
+def parse_service(name: str, options: object) -> Service:
+    where = f"services.{name}"
+    if not isinstance(options, Mapping):
+        raise InputError(f"{where}: {options!r} is not a mapping. Write for example {{port: 3000, routes: [/]}}.")
+    known = ("port", "routes", "health", "replicas", "start_timeout", "drain_timeout", "stop_timeout", "strategy")
+    given = {key: value for key, value in options.items() if value is not None}
+    unknown = sorted(set(map(str, given)) - set(known))
+    if unknown:
+        raise InputError(f"{where}.{unknown[0]}: there is no such option. Known are {', '.join(known)}.")
+    if "port" not in given:
+        raise InputError(f"{where}.port: missing. Give the port on which the service listens in its container.")
+    routes = given.get("routes", [])
+    if isinstance(routes, str) or not isinstance(routes, Sequence):
+        raise InputError(f"{where}.routes: {routes!r} is not a list of path prefixes like [/api/].")
+    for route in routes:
+        if not isinstance(route, str) or not ROUTE.fullmatch(route):
+            raise InputError(f"{where}.routes: {route!r} is not a path prefix like / or /api/.")
+    health = given.get("health")
+    if health is not None and (not isinstance(health, str) or not re.fullmatch(r"/[!-~]*", health)):
+        raise InputError(f"{where}.health: {health!r} is not a path like /health.")
+    strategy = given.get("strategy", "blue_green")
+    if strategy not in STRATEGIES:
+        raise InputError(f"{where}.strategy: {strategy!r} is not one of {', '.join(STRATEGIES)}.")
+    return Service(
+        name=name,
+        port=_number(f"{where}.port", given["port"], 1, 65535),
+        routes=tuple(routes),
+        health=health,
+        replicas=_number(f"{where}.replicas", given.get("replicas", 1), 1, 50),
+        start_timeout=_number(f"{where}.start_timeout", given.get("start_timeout", 60), 1, 3600),
+        drain_timeout=_number(f"{where}.drain_timeout", given.get("drain_timeout", 30), 0, 3600),
+        stop_timeout=_number(f"{where}.stop_timeout", given.get("stop_timeout", 30), 0, 3600),
+        strategy=strategy,
+    )
+
+
+def parse_app(options: Mapping[str, Any]) -> App:
+    """The app that the module's options describe, or InputError with the first thing that is wrong."""
+    name = parse_app_name(options["app"])
+    raw_services = options.get("services") or {}
+    if not raw_services:
+        raise InputError("services: empty. Name at least one service of the compose file with its port.")
+    services = tuple(parse_service(str(key), value) for key, value in sorted(raw_services.items()))
+    owner: dict[str, str] = {}
+    for service in services:
+        for route in service.routes:
+            if route in owner:
+                raise InputError(
+                    f"services: {owner[route]} and {service.name} both claim the route {route}. Give each its own prefix."
+                )
+            owner[route] = service.name
+    domains = tuple(dict.fromkeys(str(domain).lower() for domain in options.get("domains") or []))
+    for domain in domains:
+        if not DOMAIN.fullmatch(domain) or len(domain) > 253:
+            raise InputError(f"domains: {domain!r} is not a host name like app.example.com.")
+    if domains and not owner:
+        raise InputError("services: no service has `routes`, so nothing would answer under the domains of the app.")
+    env: dict[str, str] = {}
+    for key, value in (options.get("env") or {}).items():
+        if not ENV_NAME.fullmatch(str(key)):
+            raise InputError(f"env.{key}: not a name of a variable (letters, digits and underscores).")
+        env[str(key)] = ("true" if value else "false") if isinstance(value, bool) else str(value)
+    secrets: dict[str, str] = {}
+    for key, value in (options.get("secrets") or {}).items():
+        if not SECRET_NAME.fullmatch(str(key)):
+            raise InputError(f"secrets.{key}: not a file name (letters, digits, dots, hyphens, underscores).")
+        if isinstance(value, (dict, list)) or value is None or str(value) == "":
+            raise InputError(f"secrets.{key}: must be a text that is not empty.")
+        secrets[str(key)] = str(value)
+    return App(name, domains, services, env, secrets)

@@ -1,0 +1,209 @@
+# Copyright (c) 2026, the daffathan.platform authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Private to this collection: it may change without notice.
+
+"""The phases of a rollout: journalled, in an order in which a kill at any point can be made good by the next run.
+
+Truth is looked for where it cannot be wrong: first the gateway's file and answer, then the containers, then state.json.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from datetime import datetime, timezone
+from typing import Any
+
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout import plan
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.driver import Driver
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gateway import release_of
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.journal import Journal
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import Release, RolloutError
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import Route, State
+
+
+def utc_now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+class Rollout:
+    """Runs the phases of one app over a driver. The caller holds the app's lock."""
+
+    def __init__(self, driver: Driver, journal: Journal, now: Callable[[], datetime] = utc_now) -> None:
+        self.driver = driver
+        self.journal = journal
+        self.now = now
+        self.drained: dict[str, Any] = {}
+        self.warnings: list[str] = []
+
+    def _at(self) -> str:
+        return self.now().isoformat(timespec="seconds")
+
+    # What an interrupted run left
+
+    def recover(self) -> State:
+        """Finish the run that was interrupted where traffic has moved, undo it where it has not."""
+        state = self.driver.load()
+        if state.candidate is not None:
+            with self.journal.step("recover", release=state.candidate.id) as outcome:
+                state = self._settle(state, state.candidate, outcome)
+        if state.phase == "remove":
+            self.remove()
+            return State(state.app)
+        if state.phase != "idle":
+            state = self._finish(state)
+        else:
+            self._prune(state)
+        return state
+
+    def _settle(self, state: State, candidate: Release, outcome: dict[str, Any]) -> State:
+        if release_of(self.driver.written_generation()) == candidate.id and state.next_route is not None:
+            try:
+                # It was ready when the file was written; a reboot since then may have changed that.
+                self.driver.keep(candidate, True)
+                self.driver.ready(candidate)
+                self.driver.fence(self.driver.shift(candidate, state.next_route))
+            except RolloutError as error:
+                outcome["why"] = str(error)
+            else:
+                outcome["outcome"] = "finished"
+                rollback = state.previous is not None and state.previous.id == candidate.id
+                return self._save(plan.promoted(state, candidate, state.next_route, rollback=rollback, at=self._at()))
+        outcome["outcome"] = "undone"
+        return self._undo(state, candidate, "interrupted")
+
+    # Verbs
+
+    def apply_base(self, state: State, images: dict[str, str], base_hash: str | None) -> State:
+        with self.journal.step("base"):
+            self.driver.apply_base()
+        return self._save(replace(state, base_hash=base_hash, base_images=images))
+
+    def fetch(self, references: Collection[str]) -> list[str]:
+        with self.journal.step("fetch") as outcome:
+            pulled = outcome["pulled"] = self.driver.fetch(references)
+        return pulled
+
+    def deploy(self, candidate: Release, route: Route) -> State:
+        """A new release beside the live one, then the switch."""
+        state = self._save(replace(self.driver.load(), candidate=candidate, next_route=route, phase="start"))
+        with self._undoing(state, candidate):
+            with self.journal.step("start", release=candidate.id):
+                self.driver.start(candidate)
+            state = self._switch(state, candidate, route, rollback=False)
+        return self._finish(state)
+
+    def roll_back(self, target: Release, route: Route) -> State:
+        """The previous release is started again, checked like a new one, and switched to."""
+        state = self._save(replace(self.driver.load(), candidate=target, next_route=route, phase="start"))
+        with self._undoing(state, target):
+            with self.journal.step("start", release=target.id):
+                self.driver.resume(target)
+            state = self._switch(state, target, route, rollback=True)
+        return self._finish(state)
+
+    def reroute(self, route: Route) -> State:
+        """The live release stays, the gateway learns other domains, routes or limits."""
+        state = self.driver.load()
+        assert state.live is not None
+        with self.journal.step("shift", release=state.live.id):
+            generation = self.driver.shift(state.live, route)
+        with self.journal.step("fence", generation=generation):
+            self.driver.fence(generation)
+        return self._save(replace(state, route=route))
+
+    def remove(self) -> None:
+        """Everything of the app except its volumes."""
+        state = self._save(replace(self.driver.load(), phase="remove"))
+        if state.live is not None or self.driver.written_generation() is not None:
+            with self.journal.step("shift"):
+                self.driver.forget()
+            with self.journal.step("fence"):
+                self.driver.fence(None)
+        if state.live is not None:
+            self._drain(state.live)
+            with self.journal.step("stop", release=state.live.id):
+                self.driver.keep(state.live, False)
+                self.driver.stop(state.live)
+        with self.journal.step("prune"):
+            for release in sorted(set(self.driver.inventory()) | set(self.driver.release_files())):
+                self.driver.remove(release)
+            self.driver.remove_base()
+        self.driver.erase()
+
+    # Steps
+
+    def _switch(self, state: State, candidate: Release, route: Route, *, rollback: bool) -> State:
+        with self.journal.step("ready", release=candidate.id):
+            self.driver.ready(candidate)
+            # Before the gateway names it: after a reboot, what the gateway names has to come back.
+            self.driver.keep(candidate, True)
+        state = self._save(replace(state, phase="shift"))
+        with self.journal.step("shift", release=candidate.id) as outcome:
+            generation = outcome["generation"] = self.driver.shift(candidate, route)
+        with self.journal.step("fence", generation=generation):
+            self.driver.fence(generation)
+        return self._save(plan.promoted(state, candidate, route, rollback=rollback, at=self._at()))
+
+    def _finish(self, state: State) -> State:
+        """Behind the switch nothing fails the run any more: the new release serves."""
+        observed = self.driver.inventory()
+        previous = state.previous
+        if previous is not None and previous.id in observed and observed[previous.id].running:
+            self._drain(previous)
+            with self.journal.step("stop", release=previous.id):
+                self.driver.keep(previous, False)
+                self.driver.stop(previous)
+        self._prune(state)
+        return self._save(replace(state, phase="idle"))
+
+    def _drain(self, release: Release) -> None:
+        with self.journal.step("drain", release=release.id) as outcome:
+            self.drained = dict(self.driver.drain(release))
+            outcome.update(self.drained)
+
+    def _prune(self, state: State) -> None:
+        keep = {release.id for release in (state.live, state.previous) if release is not None}
+        # What the gateway names is never removed, whatever the state says.
+        named = {release_of(self.driver.written_generation()), release_of(self.driver.loaded_generation())}
+        orphans = sorted((set(self.driver.inventory()) | set(self.driver.release_files())) - keep - named)
+        if not orphans:
+            return
+        with self.journal.step("prune", releases=orphans):
+            for release in orphans:
+                self.driver.remove(release)
+
+    @contextlib.contextmanager
+    def _undoing(self, state: State, candidate: Release) -> Any:
+        try:
+            yield
+        except RolloutError as error:
+            with self.journal.step("undo", release=candidate.id):
+                self._undo(state, candidate, "failed")
+            live = f"{state.live.id} keeps serving" if state.live else "there was no live release before"
+            raise RolloutError(f"{error}\nThe candidate {candidate.id} was taken away; {live}.") from error
+
+    def _undo(self, state: State, candidate: Release, event: str) -> State:
+        """Old release live, candidate gone."""
+        named = (release_of(self.driver.written_generation()), release_of(self.driver.loaded_generation()))
+        if candidate.id in named:
+            if state.live is not None and state.route is not None:
+                self.driver.fence(self.driver.shift(state.live, state.route))
+            else:
+                self.driver.forget()
+                self.driver.fence(None)
+            self.driver.drain(candidate)
+        self.driver.keep(candidate, False)
+        if state.previous is not None and state.previous.id == candidate.id:
+            self.driver.stop(candidate)
+        else:
+            self.driver.remove(candidate.id)
+        new = replace(state, candidate=None, next_route=None, phase="idle")
+        return self._save(new.with_event(event, candidate.id, self._at()))
+
+    def _save(self, state: State) -> State:
+        self.driver.save(state)
+        return state

@@ -1,0 +1,210 @@
+# Copyright (c) 2026, the daffathan.platform authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Private to this collection: it may change without notice.
+
+"""From what is and what is wanted to a list of operations, and to words for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.driver import Observed
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gateway import release_of
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
+    App,
+    InputError,
+    Release,
+    RolloutError,
+    Service,
+)
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import Route, State
+
+
+@dataclass(frozen=True)
+class Desired:
+    """What a run with `state: present` asks for."""
+
+    app: App
+    release_hash: str
+    base_hash: str | None
+    # Pinned references by service.
+    images: Mapping[str, str]
+    base_images: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Current:
+    """What was found. `gateway_lost` is true where the gateway lacks the app's network or an alias."""
+
+    state: State
+    observed: Mapping[str, Observed]
+    written: str | None
+    loaded: str | None
+    base_running: bool = True
+    gateway_lost: bool = False
+
+
+@dataclass(frozen=True)
+class Operation:
+    """`kind` is one of recover, base, release, route, rollback, remove; `text` says why."""
+
+    kind: str
+    text: str
+
+
+def route_of(app: App) -> Route:
+    return Route(app.domains, {service.name: dict(asdict(service), routes=list(service.routes)) for service in app.services})
+
+
+def app_of(name: str, route: Route, release: Release) -> App:
+    """The app as the gateway has to know it for a release: services that the release does not have are left out."""
+    services = tuple(
+        Service(**dict(route.services[key], routes=tuple(route.services[key]["routes"]), port=released.port))
+        if key in route.services
+        else Service(key, released.port)
+        for key, released in sorted(release.services.items())
+    )
+    return App(name, route.domains, services)
+
+
+def interrupted(state: State) -> bool:
+    return state.candidate is not None or state.phase != "idle"
+
+
+def serving(release: Release | None, observed: Mapping[str, Observed]) -> bool:
+    """Whether every container of a release runs and is not ill."""
+    if release is None or release.id not in observed:
+        return False
+    wanted = sum(len(service.addresses) for service in release.services.values())
+    return observed[release.id].healthy >= wanted
+
+
+def plan_present(current: Current, desired: Desired) -> list[Operation]:
+    state = current.state
+    operations = []
+    if interrupted(state):
+        operations.append(Operation("recover", f"finish or undo the run that was interrupted in phase {state.phase}"))
+    if desired.base_hash is not None and state.base_hash != desired.base_hash:
+        operations.append(Operation("base", "create the base services" if state.base_hash is None else "update the base services"))
+    elif desired.base_hash is not None and not current.base_running:
+        operations.append(Operation("base", "start base services that do not run"))
+    live = state.live
+    if live is None:
+        operations.append(Operation("release", "first release"))
+    elif live.hash != desired.release_hash:
+        operations.append(Operation("release", f"replace {live.id}"))
+    elif not serving(live, current.observed):
+        operations.append(Operation("release", f"replace {live.id}, whose containers do not all run in good health"))
+    elif current.gateway_lost:
+        operations.append(Operation("route", "attach the gateway to the network of the app"))
+    elif state.route != route_of(desired.app):
+        operations.append(Operation("route", "change domains, routes or limits"))
+    elif release_of(current.written) != live.id or current.loaded != current.written:
+        operations.append(Operation("route", "load the app into the gateway"))
+    return operations
+
+
+def plan_rollback(current: Current, wanted: str | None) -> tuple[list[Operation], Release | None]:
+    """Operations, and the release to go back to."""
+    state = current.state
+    operations = []
+    if interrupted(state):
+        operations.append(Operation("recover", f"finish or undo the run that was interrupted in phase {state.phase}"))
+    if state.live is None:
+        raise InputError(f"app: {state.app} has no live release on this host, so there is nothing to roll back.")
+    previous = state.previous
+    if wanted is None and previous is not None and state.rolled_back_from == previous.id:
+        return operations, None
+    if wanted == state.live.id:
+        return operations, None
+    if previous is None or (wanted is not None and wanted != previous.id):
+        kept = f"The one that is kept is {previous.id}." if previous else "None is kept."
+        asked = f"release: {wanted} of" if wanted else "app:"
+        raise InputError(f"{asked} {state.app} cannot be rolled back to. {kept} Deploy the version you want instead.")
+    return [*operations, Operation("rollback", f"from {state.live.id} to {previous.id}")], previous
+
+
+def plan_absent(current: Current) -> list[Operation]:
+    state = current.state
+    known = (state.live, state.previous, state.candidate, state.network)
+    if any(known) or current.observed or current.written:
+        return [Operation("remove", f"remove {state.app}; its volumes stay")]
+    return []
+
+
+def check_other_apps(app: App, others: Mapping[str, State]) -> None:
+    """Two apps under one domain: the gateway could not tell them apart."""
+    for name, state in sorted(others.items()):
+        if name == app.name:
+            continue
+        for route in (state.route, state.next_route):
+            taken = sorted(set(app.domains) & set(route.domains)) if route else []
+            if taken:
+                raise InputError(
+                    f"domains: {taken[0]} already belongs to app {name}. Remove it there first, or give {app.name} another domain."
+                )
+
+
+def describe_release(release: Release | None) -> list[str]:
+    if release is None:
+        return []
+    return [f"{name}: {service.image}@{service.digest} x{len(service.addresses)}" for name, service in sorted(release.services.items())]
+
+
+def describe_route(route: Route | None) -> list[str]:
+    if route is None:
+        return []
+    lines = [f"domain: {domain}" for domain in route.domains]
+    for name, service in sorted(route.services.items()):
+        lines += [f"route: {path} -> {name}:{service['port']}" for path in service["routes"]]
+    return lines
+
+
+def describe(
+    state: State, operations: list[Operation], *, release: Release | None, route: Route | None, base: Mapping[str, str]
+) -> dict[str, str]:
+    """Before and after in the form of Ansible's diff; a secret is never part of it."""
+    header = f"compose_rollout {state.app}"
+    before = [*describe_release(state.live), *describe_route(state.route)]
+    before += [f"base {name}: {image}" for name, image in sorted((state.base_images or {}).items())]
+    if state.live is not None:
+        before.insert(0, f"release: {state.live.id} ({state.live.colour}) {state.live.hash[:12]}")
+    after = [*describe_release(release), *describe_route(route)]
+    after += [f"base {name}: {image}" for name, image in sorted(base.items())]
+    if release is not None:
+        after.insert(0, f"release: {release.id} ({release.colour}) {release.hash[:12]}")
+    after += [f"do: {operation.kind}: {operation.text}" for operation in operations]
+    return {
+        "before_header": header,
+        "after_header": header,
+        "before": "".join(f"{line}\n" for line in before),
+        "after": "".join(f"{line}\n" for line in after),
+    }
+
+
+def promoted(state: State, candidate: Release, route: Route, *, rollback: bool, at: str) -> State:
+    """The state after every fresh request meets the candidate."""
+    old = state.live
+    same = old is not None and old.id == candidate.id
+    new = replace(
+        state,
+        phase="drain",
+        live=candidate,
+        previous=state.previous if same else old,
+        candidate=None,
+        route=route,
+        next_route=None,
+        rolled_back_from=old.id if rollback and old is not None else None,
+    )
+    return new.with_event("rolled_back" if rollback else "deployed", candidate.id, at)
+
+
+def find_release(state: State, wanted: str) -> Release:
+    for release in (state.live, state.previous, state.candidate):
+        if release is not None and release.id == wanted:
+            return release
+    raise RolloutError(f"release {wanted} of {state.app} is not known on this host.")

@@ -1,0 +1,116 @@
+# Copyright (c) 2026, the daffathan.platform authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Private to this collection: it may change without notice.
+
+"""What is remembered about an app between two runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import Release, RolloutError
+
+VERSION = 1
+HISTORY = 50
+
+
+@dataclass(frozen=True)
+class Network:
+    """The private network of an app."""
+
+    name: str
+    subnet: str
+    gateway: str
+
+
+@dataclass(frozen=True)
+class Route:
+    """What other apps must not claim again, and what a rollback needs to write the gateway's file."""
+
+    domains: tuple[str, ...]
+    services: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class State:
+    """`phase` is idle, or the point at which a run was when this was written."""
+
+    app: str
+    phase: str = "idle"
+    live: Release | None = None
+    previous: Release | None = None
+    candidate: Release | None = None
+    # The release that a rollback left; it tells a repeated rollback from a new one.
+    rolled_back_from: str | None = None
+    network: Network | None = None
+    base_hash: str | None = None
+    base_images: Mapping[str, str] | None = None
+    route: Route | None = None
+    # What the gateway is told with the candidate.
+    next_route: Route | None = None
+    history: tuple[Mapping[str, Any], ...] = ()
+
+    def with_event(self, event: str, release: str, at: str) -> State:
+        entry = {"event": event, "release": release, "at": at}
+        return replace(self, history=(*self.history, entry)[-HISTORY:])
+
+    def dumps(self) -> str:
+        data = {
+            "version": VERSION,
+            "app": self.app,
+            "phase": self.phase,
+            "live": self.live.to_json() if self.live else None,
+            "previous": self.previous.to_json() if self.previous else None,
+            "candidate": self.candidate.to_json() if self.candidate else None,
+            "rolled_back_from": self.rolled_back_from,
+            "network": vars(self.network) if self.network else None,
+            "base_hash": self.base_hash,
+            "base_images": dict(self.base_images or {}),
+            "route": _dump_route(self.route),
+            "next_route": _dump_route(self.next_route),
+            "history": list(self.history),
+        }
+        return json.dumps(data, indent=1, sort_keys=True) + "\n"
+
+
+def loads(app: str, text: str | None) -> State:
+    """The state that `text` holds; a fresh one where there is none."""
+    if text is None:
+        return State(app)
+    try:
+        data = json.loads(text)
+        if data["version"] != VERSION:
+            raise RolloutError(f"state.json of {app} has version {data['version']}, this collection reads {VERSION}. Upgrade it.")
+        return State(
+            app=app,
+            phase=data["phase"],
+            live=_release(data["live"]),
+            previous=_release(data["previous"]),
+            candidate=_release(data["candidate"]),
+            rolled_back_from=data["rolled_back_from"],
+            network=Network(**data["network"]) if data["network"] else None,
+            base_hash=data["base_hash"],
+            base_images=data["base_images"],
+            route=_route(data["route"]),
+            next_route=_route(data["next_route"]),
+            history=tuple(data["history"]),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise RolloutError(f"state.json of {app} cannot be read ({error!r}). Restore it from a backup, or move it away and deploy.") from error
+
+
+def _release(data: Mapping[str, Any] | None) -> Release | None:
+    return Release.from_json(data) if data else None
+
+
+def _route(data: Mapping[str, Any] | None) -> Route | None:
+    return Route(tuple(data["domains"]), data["services"]) if data else None
+
+
+def _dump_route(route: Route | None) -> dict[str, Any] | None:
+    return {"domains": list(route.domains), "services": dict(route.services)} if route else None
