@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from daffathan_backup.model import BackupError, Database
@@ -38,6 +39,13 @@ class Engine:
     def load(self, database: Database) -> list[str]:
         """Reads a dump from standard input and puts its content in place of what is there."""
         raise NotImplementedError
+
+    def rehearsal(self, database: Database) -> tuple[Database, list[list[str]], list[str]] | None:
+        """Where a dump is loaded on trial: the scratch database, the commands that make it, the one that removes it.
+
+        None where a load that fails changes nothing anyway.
+        """
+        return None
 
     def examine(self) -> list[str]:
         """Reads a dump from standard input and prints its table of contents."""
@@ -94,6 +102,12 @@ class MariaDB(Engine):
 
     def load(self, database: Database) -> list[str]:
         return ["mariadb", "--batch", f"--user={database.user}", f"--database={database.name}"]
+
+    def rehearsal(self, database: Database) -> tuple[Database, list[list[str]], list[str]] | None:
+        scratch = replace(database, name=f"{database.name}__restore")
+        login = ["mariadb", "--batch", f"--user={database.user}"]
+        drop = [*login, f"--execute=DROP DATABASE IF EXISTS `{scratch.name}`"]
+        return scratch, [drop, [*login, f"--execute=CREATE DATABASE `{scratch.name}`"]], drop
 
     def examine(self) -> list[str]:
         return ["grep", "-aE", "^(CREATE TABLE `|-- Dump completed)"]

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -64,6 +65,7 @@ def _restore(
         _fetch(host, database.snapshot, dump)
         expected = _examine(host, app, dump)
         print(f"{database.item}: dump fetched and read, {len(expected)} tables", flush=True)
+        _rehearse(host, app, dump)
     if options.safety:
         outcome["safety"] = _save_current(host, app)
     try:
@@ -111,6 +113,7 @@ def _in_container(host: Host, app: App, argv: Sequence[str], env: dict[str, str]
 
 def _said(completed: Completed) -> str:
     lines = [line.strip() for line in completed.stderr.splitlines() if line.strip()]
+    lines = [line for line in lines if re.search(r"error|fatal", line, re.IGNORECASE)] or lines
     return " | ".join(lines[-5:]) or f"exit status {completed.returncode}"
 
 
@@ -121,6 +124,34 @@ def _examine(host: Host, app: App, dump: Path) -> set[str]:
     if completed.returncode != 0:
         raise BackupError(f"The dump cannot be read: {_said(completed)}. Nothing was changed; choose another snapshot.")
     return engine.tables(completed.stdout)
+
+
+def _rehearse(host: Host, app: App, dump: Path) -> None:
+    """Load the dump into a scratch database first, where a load that fails half-way could not be taken back."""
+    assert app.database is not None
+    engine = ENGINES[app.database.engine]
+    rehearsal = engine.rehearsal(app.database)
+    if rehearsal is None:
+        return
+    scratch, prepare, remove = rehearsal
+    try:
+        for argv in prepare:
+            made = _in_container(host, app, argv, {}, None)
+            if made.returncode != 0:
+                raise BackupError(
+                    f"The restore cannot be tried first in the database {scratch.name}: {_said(made)}. "
+                    f"Nothing was changed. Let {app.database.user} use it (GRANT ALL ON `{scratch.name}`.* TO ...), "
+                    "or set `backup.database.user` to an administrator."
+                )
+        loaded = _in_container(host, app, engine.load(scratch), {}, dump)
+        if loaded.returncode != 0:
+            raise BackupError(
+                f"The dump cannot be loaded: {_said(loaded)}. "
+                f"It was tried in the database {scratch.name}; nothing was changed."
+            )
+    finally:
+        _in_container(host, app, remove, {}, None)
+    print(f"database {app.database.name}: the dump loads, tried in {scratch.name}", flush=True)
 
 
 def _save_current(host: Host, app: App) -> str:
