@@ -129,7 +129,9 @@ def _check_service(name: str, service: Model, swapped: bool, swapped_names: set[
             "gateway. Remove network_mode."
         )
     if mode and (swapped or mode.startswith(("service:", "container:"))):
-        raise InputError(f"compose file: service {name} has network_mode: {mode}. Remove it: the platform makes the network.")
+        raise InputError(
+            f"compose file: service {name} has network_mode: {mode}. Remove it: the platform makes the network."
+        )
     if not service.get("image"):
         raise InputError(
             f"compose file: service {name} has no `image`. Build and push the image beforehand and name it: "
@@ -138,9 +140,13 @@ def _check_service(name: str, service: Model, swapped: bool, swapped_names: set[
     for key in ("pid", "ipc", "volumes_from"):
         value = service.get(key)
         for reference in value if isinstance(value, list) else [value or ""]:
-            other = str(reference).split(":")[1] if str(reference).startswith("service:") else str(reference).split(":")[0]
+            other = (
+                str(reference).split(":")[1] if str(reference).startswith("service:") else str(reference).split(":")[0]
+            )
             if other in swapped_names or (swapped and str(reference).startswith("service:")):
-                raise InputError(f"compose file: service {name} has {key}: {reference}, which ties it to a service that is swapped.")
+                raise InputError(
+                    f"compose file: service {name} has {key}: {reference}, which ties it to a service that is swapped."
+                )
 
 
 def _check_secret(name: str, secret: Model, app: App) -> None:
@@ -151,7 +157,9 @@ def _check_secret(name: str, secret: Model, app: App) -> None:
             f"secrets.{name}: missing. The compose file has a secret of this name; give its value in `secrets`, from a vault."
         )
     kind = "external" if secret.get("external") else "environment" if "environment" in secret else "content"
-    raise InputError(f"secrets.{name}: missing. The compose file takes it from `{kind}`; give its value in `secrets` instead.")
+    raise InputError(
+        f"secrets.{name}: missing. The compose file takes it from `{kind}`; give its value in `secrets` instead."
+    )
 
 
 def secret_files(services: Mapping[str, Model]) -> list[SecretFile]:
@@ -238,11 +246,13 @@ def release_hash(app: App, parts: Parts, pinned: Mapping[str, str], key: bytes) 
             "port": app.service(name).port,
             "replicas": app.service(name).replicas,
         }
-    return canonical_hash({
-        "services": content,
-        "volumes": _used(parts.swapped, "volumes", parts.model),
-        "configs": _used(parts.swapped, "configs", parts.model),
-    })
+    return canonical_hash(
+        {
+            "services": content,
+            "volumes": _used(parts.swapped, "volumes", parts.model),
+            "configs": _used(parts.swapped, "configs", parts.model),
+        }
+    )
 
 
 def release_volumes(parts: Parts) -> list[Volume]:
@@ -268,24 +278,26 @@ def release_model(app: App, parts: Parts, release: Release, directory: str) -> M
             limits = ((original.get("deploy") or {}).get("resources") or {}) if original.get("deploy") else {}
             if limits:
                 service["deploy"] = {"resources": copy.deepcopy(limits)}
-            service.update({
-                "image": pinned_reference(released.image, released.digest),
-                "container_name": f"{project}-{name}-{index}",
-                # Until it has proved itself nothing must bring it back.
-                "restart": "no",
-                "networks": {
-                    "private": {"ipv4_address": address},
-                    **{k: None for k in sorted(set(original.get("networks") or {}) & shared)},
-                },
-                "labels": {
-                    **(original.get("labels") or {}),
-                    f"{LABEL}.app": app.name,
-                    f"{LABEL}.release": release.id,
-                    f"{LABEL}.colour": release.colour,
-                    f"{LABEL}.service": name,
-                    f"{LABEL}.hash": release.hash,
-                },
-            })
+            service.update(
+                {
+                    "image": pinned_reference(released.image, released.digest),
+                    "container_name": f"{project}-{name}-{index}",
+                    # Until it has proved itself nothing must bring it back.
+                    "restart": "no",
+                    "networks": {
+                        "private": {"ipv4_address": address},
+                        **{k: None for k in sorted(set(original.get("networks") or {}) & shared)},
+                    },
+                    "labels": {
+                        **(original.get("labels") or {}),
+                        f"{LABEL}.app": app.name,
+                        f"{LABEL}.release": release.id,
+                        f"{LABEL}.colour": release.colour,
+                        f"{LABEL}.service": name,
+                        f"{LABEL}.hash": release.hash,
+                    },
+                }
+            )
             # Compose makes the name of a service an alias on the network: it must not be one that two releases share.
             prefix = name if index == 1 else f"{name}-{index}"
             services[f"{prefix}.{release.id}"] = service

@@ -137,7 +137,9 @@ def generation(text: str | None) -> str | None:
         return None
     match = _GENERATION.search(text)
     if match is None:
-        raise RolloutError("the gateway's file of the app names no generation: it was edited by hand. Remove it and deploy again.")
+        raise RolloutError(
+            "the gateway's file of the app names no generation: it was edited by hand. Remove it and deploy again."
+        )
     return match["generation"]
 
 

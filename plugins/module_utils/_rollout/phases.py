@@ -12,7 +12,7 @@ Truth is looked for where it cannot be wrong: first the gateway's file and answe
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
@@ -77,10 +77,12 @@ class Rollout:
 
     # Verbs
 
-    def apply_base(self, state: State, images: dict[str, str], base_hash: str | None) -> State:
+    def apply_base(self, base_hash: str | None, images: Mapping[str, str], references: Mapping[str, str]) -> State:
+        """The services that are never swapped, and the volumes."""
         with self.journal.step("base"):
             self.driver.apply_base()
-        return self._save(replace(state, base_hash=base_hash, base_images=images))
+        state = self.driver.load()
+        return self._save(replace(state, base_hash=base_hash, base_images=images, base_references=references))
 
     def fetch(self, references: Collection[str]) -> list[str]:
         with self.journal.step("fetch") as outcome:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.driver import Observed
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gateway import release_of
@@ -57,7 +56,9 @@ class Operation:
 
 
 def route_of(app: App) -> Route:
-    return Route(app.domains, {service.name: dict(asdict(service), routes=list(service.routes)) for service in app.services})
+    return Route(
+        app.domains, {service.name: dict(asdict(service), routes=list(service.routes)) for service in app.services}
+    )
 
 
 def app_of(name: str, route: Route, release: Release) -> App:
@@ -89,7 +90,9 @@ def plan_present(current: Current, desired: Desired) -> list[Operation]:
     if interrupted(state):
         operations.append(Operation("recover", f"finish or undo the run that was interrupted in phase {state.phase}"))
     if desired.base_hash is not None and state.base_hash != desired.base_hash:
-        operations.append(Operation("base", "create the base services" if state.base_hash is None else "update the base services"))
+        operations.append(
+            Operation("base", "create the base services" if state.base_hash is None else "update the base services")
+        )
     elif desired.base_hash is not None and not current.base_running:
         operations.append(Operation("base", "start base services that do not run"))
     live = state.live
@@ -152,7 +155,10 @@ def check_other_apps(app: App, others: Mapping[str, State]) -> None:
 def describe_release(release: Release | None) -> list[str]:
     if release is None:
         return []
-    return [f"{name}: {service.image}@{service.digest} x{len(service.addresses)}" for name, service in sorted(release.services.items())]
+    return [
+        f"{name}: {service.image}@{service.digest} x{len(service.addresses)}"
+        for name, service in sorted(release.services.items())
+    ]
 
 
 def describe_route(route: Route | None) -> list[str]:

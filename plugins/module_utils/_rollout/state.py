@@ -49,7 +49,9 @@ class State:
     rolled_back_from: str | None = None
     network: Network | None = None
     base_hash: str | None = None
+    # Pinned references of the base services by name, and the digest each reference stood for then.
     base_images: Mapping[str, str] | None = None
+    base_references: Mapping[str, str] | None = None
     route: Route | None = None
     # What the gateway is told with the candidate.
     next_route: Route | None = None
@@ -71,6 +73,7 @@ class State:
             "network": vars(self.network) if self.network else None,
             "base_hash": self.base_hash,
             "base_images": dict(self.base_images or {}),
+            "base_references": dict(self.base_references or {}),
             "route": _dump_route(self.route),
             "next_route": _dump_route(self.next_route),
             "history": list(self.history),
@@ -85,7 +88,9 @@ def loads(app: str, text: str | None) -> State:
     try:
         data = json.loads(text)
         if data["version"] != VERSION:
-            raise RolloutError(f"state.json of {app} has version {data['version']}, this collection reads {VERSION}. Upgrade it.")
+            raise RolloutError(
+                f"state.json of {app} has version {data['version']}, this collection reads {VERSION}. Upgrade it."
+            )
         return State(
             app=app,
             phase=data["phase"],
@@ -96,12 +101,15 @@ def loads(app: str, text: str | None) -> State:
             network=Network(**data["network"]) if data["network"] else None,
             base_hash=data["base_hash"],
             base_images=data["base_images"],
+            base_references=data["base_references"],
             route=_route(data["route"]),
             next_route=_route(data["next_route"]),
             history=tuple(data["history"]),
         )
     except (ValueError, KeyError, TypeError) as error:
-        raise RolloutError(f"state.json of {app} cannot be read ({error!r}). Restore it from a backup, or move it away and deploy.") from error
+        raise RolloutError(
+            f"state.json of {app} cannot be read ({error!r}). Restore it from a backup, or move it away and deploy."
+        ) from error
 
 
 def _release(data: Mapping[str, Any] | None) -> Release | None:

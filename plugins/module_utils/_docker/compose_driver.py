@@ -1,0 +1,329 @@
+# Copyright (c) 2026, the daffathan.platform authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Private to this collection: it may change without notice.
+
+"""The rollout's driver for Docker Compose on one host."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets as random
+import shutil
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ansible_collections.daffathan.platform.plugins.module_utils._common.files import read_text, write_atomic
+from ansible_collections.daffathan.platform.plugins.module_utils._docker import probe
+from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine import Engine, EngineError, compose
+from ansible_collections.daffathan.platform.plugins.module_utils._docker.nginx import Gateway, Process
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout import compose as model_of
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout import state as states
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.driver import Observed
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gateway import generation, render
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
+    GATEWAY,
+    LABEL,
+    App,
+    Release,
+    RolloutError,
+    gateway_address,
+    project_name,
+)
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.plan import app_of
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import Network, Route, State
+
+APPS = "/var/lib/daffathan/apps"
+BASE_TIMEOUT = 600
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a run with `state: present` brings: the app, its compose model and what its images are."""
+
+    app: App
+    parts: model_of.Parts
+    base_images: Mapping[str, str]
+
+
+def app_directory(app: str) -> str:
+    return f"{APPS}/{app}"
+
+
+def read_state(app: str) -> State:
+    return states.loads(app, read_text(f"{app_directory(app)}/state.json"))
+
+
+def known_apps() -> list[str]:
+    with contextlib.suppress(FileNotFoundError):
+        return sorted(name for name in os.listdir(APPS) if os.path.isfile(f"{APPS}/{name}/state.json"))
+    return []
+
+
+def read_key(app: str) -> bytes:
+    """The key of the app's secret fingerprints; empty where there is none yet."""
+    return bytes.fromhex((read_text(f"{app_directory(app)}/key") or "").strip())
+
+
+def create_key(app: str) -> bytes:
+    key = read_key(app)
+    if not key:
+        key = random.token_bytes(32)
+        write_atomic(f"{app_directory(app)}/key", key.hex() + "\n", mode=0o600)
+    return key
+
+
+class ComposeDriver:
+    """See the protocol Driver for what the verbs mean. `work` is needed by the verbs that make something new."""
+
+    def __init__(self, engine: Engine, app: str, work: Work | None = None) -> None:
+        self.engine = engine
+        self.app = app
+        self.work = work
+        self.gateway = Gateway(engine, app)
+        self.directory = app_directory(app)
+        self._old_workers: list[Process] = []
+
+    # State
+
+    def load(self) -> State:
+        return read_state(self.app)
+
+    def save(self, state: State) -> None:
+        write_atomic(f"{self.directory}/state.json", state.dumps(), mode=0o600)
+
+    def erase(self) -> None:
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    # What there is
+
+    def release_containers(self, release: str) -> list[Any]:
+        return self.engine.containers([f"{LABEL}.app={self.app}", f"{LABEL}.release={release}"])
+
+    def inventory(self) -> Mapping[str, Observed]:
+        found: dict[str, Observed] = {}
+        for container in self.engine.containers([f"{LABEL}.app={self.app}", f"{LABEL}.release"]):
+            release = container.labels[f"{LABEL}.release"]
+            seen = found.get(release, Observed(0, 0, 0))
+            running = container.status == "running"
+            healthy = running and probe.health_of(container) != "unhealthy"
+            found[release] = Observed(seen.containers + 1, seen.running + running, seen.healthy + healthy)
+        return found
+
+    def release_files(self) -> Collection[str]:
+        with contextlib.suppress(FileNotFoundError):
+            return os.listdir(f"{self.directory}/releases")
+        return []
+
+    def base_running(self, names: Collection[str]) -> bool:
+        """Whether every service of the base has a container that runs and is not ill."""
+        good = {
+            container.labels.get(f"{LABEL}.service")
+            for container in self.engine.containers([f"{LABEL}.app={self.app}", f"{LABEL}.base"])
+            if probe.completed(container)
+            or (container.status == "running" and probe.health_of(container) != "unhealthy")
+        }
+        return set(names) <= good
+
+    def loaded_generation(self) -> str | None:
+        return self.gateway.loaded_generation()
+
+    def written_generation(self) -> str | None:
+        return self.gateway.written_generation()
+
+    # Network and base
+
+    def _endpoint(self, network: str) -> Mapping[str, Any] | None:
+        container = self.engine.container(GATEWAY)
+        attached = container.attrs["NetworkSettings"]["Networks"] if container is not None else {}
+        return attached.get(network)
+
+    def gateway_attached(self, network: Network, aliases: Collection[str]) -> bool:
+        endpoint = self._endpoint(network.name)
+        if endpoint is None:
+            return False
+        address = (endpoint.get("IPAMConfig") or {}).get("IPv4Address")
+        return address == network.gateway and set(aliases) <= set(endpoint.get("Aliases") or [])
+
+    def prepare(self) -> Network:
+        work = self._work()
+        name = work.app.network
+        network = self.engine.network(name)
+        if network is None:
+            network = self.engine.create_network(name, {f"{LABEL}.app": self.app})
+        config = (network.attrs.get("IPAM", {}).get("Config") or [{}])[0]
+        if not config.get("IPRange"):
+            raise RolloutError(
+                f"network {name} exists, but was not made by this module. Remove it: `docker network rm {name}`."
+            )
+        found = Network(name, config["Subnet"], gateway_address(config["Subnet"]))
+        aliases = sorted(service.name for service in work.app.services)
+        if not self.gateway_attached(found, aliases):
+            container = self.gateway.container()
+            endpoint = self._endpoint(name)
+            if endpoint is not None:
+                # Aliases of an attachment cannot be changed; the old ones stay for the release that still serves.
+                mine = (container.short_id, container.id[:12], GATEWAY)
+                aliases = sorted(set(aliases) | {a for a in endpoint.get("Aliases") or [] if a not in mine})
+                network.disconnect(container)
+            try:
+                network.connect(container, aliases=aliases, ipv4_address=found.gateway)
+            except Exception as error:
+                raise EngineError(f"network {name}: the gateway cannot be attached: {error}") from error
+        state = self.load()
+        if state.network != found:
+            self.save(replace(state, network=found))
+        return found
+
+    def apply_base(self) -> None:
+        work = self._work()
+        base = self.base_document(work)
+        for volume in model_of.release_volumes(work.parts):
+            labels = {"com.docker.compose.project": self.app, "com.docker.compose.volume": volume.key}
+            self.engine.ensure_volume(volume.name, volume.driver, volume.options, labels)
+        if base is None:
+            return
+        self._write_secrets(work, work.parts.base, work.base_images, f"{self.directory}/secrets")
+        path = f"{self.directory}/base.json"
+        write_atomic(path, json.dumps(base, indent=1), mode=0o600)
+        arguments = (
+            "--project-name",
+            self.app,
+            "--file",
+            path,
+            "up",
+            "--detach",
+            "--wait",
+            "--no-build",
+            "--quiet-pull",
+        )
+        try:
+            compose(*arguments, "--wait-timeout", str(BASE_TIMEOUT), timeout=BASE_TIMEOUT + 60)
+        except EngineError as error:
+            words = self._last_words(self.engine.containers([f"{LABEL}.app={self.app}", f"{LABEL}.base"]))
+            raise RolloutError(f"base services of {self.app} did not get healthy: {error}{words}") from error
+
+    def base_document(self, work: Work) -> model_of.Model | None:
+        return model_of.base_model(
+            work.app, work.parts, work.base_images, f"{self.directory}/secrets", read_key(self.app)
+        )
+
+    def remove_base(self) -> None:
+        path = f"{self.directory}/base.json"
+        if os.path.exists(path):
+            compose("--project-name", self.app, "--file", path, "down", "--remove-orphans", timeout=300)
+        network = self.engine.network(f"{self.app}_private")
+        if network is not None:
+            with contextlib.suppress(Exception):
+                network.disconnect(GATEWAY, force=True)
+            network.remove()
+
+    def _write_secrets(
+        self, work: Work, services: Mapping[str, model_of.Model], images: Mapping[str, str], directory: str
+    ) -> None:
+        for secret in model_of.secret_files(services):
+            folder = f"{directory}/{secret.service}"
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+            uid, gid = self.engine.image_uid(images[secret.service], services[secret.service].get("user"))
+            path, value = f"{directory}/{secret.path}", work.app.secrets[secret.name]
+            if read_text(path) != value:
+                write_atomic(path, value, mode=0o400, uid=uid, gid=gid)
+
+    def _work(self) -> Work:
+        if self.work is None:
+            raise RuntimeError("this verb needs the app's compose file")
+        return self.work
+
+    # Releases
+
+    def fetch(self, references: Collection[str]) -> list[str]:
+        return self.engine.pull(references)
+
+    def start(self, release: Release) -> None:
+        work = self._work()
+        directory = f"{self.directory}/releases/{release.id}"
+        os.makedirs(f"{directory}/secrets", mode=0o700, exist_ok=True)
+        images = {
+            name: model_of.pinned_reference(service.image, service.digest) for name, service in release.services.items()
+        }
+        self._write_secrets(work, work.parts.swapped, images, f"{directory}/secrets")
+        document = model_of.release_model(work.app, work.parts, release, directory)
+        write_atomic(f"{directory}/meta.json", json.dumps(release.to_json(), indent=1), mode=0o600)
+        write_atomic(f"{directory}/compose.json", json.dumps(document, indent=1), mode=0o600)
+        project = project_name(self.app, release.id)
+        common = ("--project-name", project, "--file", f"{directory}/compose.json")
+        try:
+            compose(*common, "up", "--detach", "--no-build", "--pull", "never", timeout=300)
+        except EngineError as error:
+            words = self._last_words(self.release_containers(release.id))
+            raise RolloutError(f"release {release.id} cannot be started: {error}{words}") from error
+
+    def resume(self, release: Release) -> None:
+        containers = self._complete(release)
+        self.engine.each(containers, "update", restart_policy={"Name": "no"})
+        self.engine.each(containers, "start")
+
+    def _complete(self, release: Release) -> list[Any]:
+        containers = self.release_containers(release.id)
+        wanted = sum(len(service.addresses) for service in release.services.values())
+        if len(containers) < wanted:
+            raise RolloutError(
+                f"release {release.id} has {len(containers)} of {wanted} containers left. Deploy the version you want instead."
+            )
+        return containers
+
+    def ready(self, release: Release) -> None:
+        route = self.load().next_route
+        host = route.domains[0] if route is not None and route.domains else None
+        probe.wait_ready(self.engine, self._complete(release), release, host)
+
+    def keep(self, release: Release, always: bool) -> None:
+        policy = {"Name": "unless-stopped" if always else "no"}
+        self.engine.each(self.release_containers(release.id), "update", restart_policy=policy)
+
+    def shift(self, release: Release, route: Route) -> str:
+        network = self.load().network
+        if network is None:
+            raise RolloutError(f"state.json of {self.app} names no network. Deploy the app again.")
+        text = render(app_of(self.app, route, release), release, network.gateway)
+        self._old_workers = self.gateway.load(text)
+        return str(generation(text))
+
+    def forget(self) -> None:
+        self._old_workers = self.gateway.load(None)
+
+    def fence(self, generation: str | None) -> None:
+        self.gateway.fence(generation)
+
+    def drain(self, release: Release) -> Mapping[str, Any]:
+        return probe.wait_drained(self.release_containers(release.id), release, self._old_workers)
+
+    def stop(self, release: Release) -> None:
+        timeouts = {name: service.stop_timeout for name, service in release.services.items()}
+        by_timeout: dict[int, list[Any]] = {}
+        for container in self.release_containers(release.id):
+            by_timeout.setdefault(timeouts.get(container.labels.get(f"{LABEL}.service"), 30), []).append(container)
+        for seconds, containers in sorted(by_timeout.items()):
+            self.engine.each(containers, "stop", timeout=seconds)
+
+    def remove(self, release_id: str) -> None:
+        containers = self.release_containers(release_id)
+        images = {container.attrs["Config"]["Image"] for container in containers}
+        self.engine.each(containers, "remove", force=True, v=True)
+        shutil.rmtree(f"{self.directory}/releases/{release_id}", ignore_errors=True)
+        state = self.load()
+        kept = {
+            model_of.pinned_reference(service.image, service.digest)
+            for release in (state.live, state.previous)
+            if release is not None
+            for service in release.services.values()
+        }
+        for image in sorted(images - kept - set((state.base_images or {}).values())):
+            self.engine.remove_image(image)
+
+    def _last_words(self, containers: Collection[Any]) -> str:
+        return "".join(probe.last_words(container) for container in containers if not probe.fine(container))

@@ -1,0 +1,230 @@
+# Copyright (c) 2026, the daffathan.platform authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Private to this collection: it may change without notice.
+
+"""The one adapter to Docker: the SDK for the engine, `docker compose` by argv."""
+
+from __future__ import annotations
+
+import io
+import ipaddress
+import json
+import tarfile
+from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from ansible_collections.daffathan.platform.plugins.module_utils._common.command import CommandError, run
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import RolloutError
+
+try:
+    import docker
+    import docker.errors
+    import docker.types
+
+    HAS_SDK = True
+except ImportError:
+    HAS_SDK = False
+
+PULL_WORKERS = 4
+UNREACHABLE = (
+    "The Docker engine does not answer ({reason}). Is it installed and running? `systemctl status docker` tells; "
+    "role daffathan.platform.docker installs it."
+)
+
+
+class EngineError(RolloutError):
+    """The engine refused or does not answer."""
+
+
+class NoEngine(EngineError):
+    """There is no engine, or what it takes to speak to it."""
+
+
+class Engine:
+    """A connection to the local engine. `timeout` in seconds is for a single answer."""
+
+    def __init__(self, timeout: int = 120) -> None:
+        if not HAS_SDK:
+            raise NoEngine(
+                "The Docker SDK for Python is missing. Role daffathan.platform.docker installs it: `apt install python3-docker`."
+            )
+        try:
+            self.api = docker.from_env(timeout=timeout, version="auto")
+            self.api.ping()
+        except docker.errors.DockerException as error:
+            raise NoEngine(UNREACHABLE.format(reason=_reason(error))) from error
+
+    # Images
+
+    def local_image(self, reference: str) -> Any | None:
+        try:
+            return self.api.images.get(reference)
+        except docker.errors.ImageNotFound:
+            return None
+        except docker.errors.APIError as error:
+            raise EngineError(f"image {reference}: {_reason(error)}") from error
+
+    def registry_digest(self, reference: str) -> str:
+        """What a tag means now, asked from its registry; no layer is pulled."""
+        try:
+            return str(self.api.images.get_registry_data(reference).id)
+        except docker.errors.APIError as error:
+            raise EngineError(_reason(error)) from error
+
+    def pull(self, references: Collection[str]) -> list[str]:
+        """Pull what is not there, several at a time; everything or an error."""
+        missing = [reference for reference in sorted(set(references)) if self.local_image(reference) is None]
+        if missing:
+            with ThreadPoolExecutor(PULL_WORKERS) as pool:
+                list(pool.map(self._pull_one, missing))
+        return missing
+
+    def _pull_one(self, reference: str) -> None:
+        try:
+            self.api.images.pull(reference)
+        except docker.errors.APIError as error:
+            raise EngineError(
+                f"image {reference} cannot be pulled: {_reason(error)}. Check its name, that it was pushed, that the registry is "
+                "reachable from this host, and `docker login` for a private one."
+            ) from error
+
+    def remove_image(self, reference: str) -> None:
+        """Remove an image that nothing uses; one that is used stays."""
+        try:
+            self.api.images.remove(reference, noprune=False)
+        except docker.errors.APIError:
+            return
+
+    def image_uid(self, reference: str, user: str | None) -> tuple[int, int]:
+        """The numeric user and group a container of this image runs as."""
+        image = self.local_image(reference)
+        text = user or (image.attrs["Config"].get("User") if image is not None else "") or "0"
+        name, _, group = str(text).partition(":")
+        if name.isdigit():
+            return int(name), int(group) if group.isdigit() else -1
+        for line in self._file_of_image(reference, "/etc/passwd").splitlines():
+            fields = line.split(":")
+            if len(fields) > 3 and fields[0] == name:
+                return int(fields[2]), int(fields[3])
+        raise EngineError(
+            f"image {reference}: it runs as user {name}, which its /etc/passwd does not have. Use a numeric user."
+        )
+
+    def _file_of_image(self, reference: str, path: str) -> str:
+        container = self.api.containers.create(reference, command=["true"], network_disabled=True)
+        try:
+            chunks, _ = container.get_archive(path)
+            with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
+                member = archive.extractfile(archive.getmembers()[0])
+                return member.read().decode("utf-8", "replace") if member else ""
+        except docker.errors.APIError as error:
+            raise EngineError(f"image {reference}: {path} cannot be read: {_reason(error)}") from error
+        finally:
+            container.remove(force=True)
+
+    # Containers
+
+    def containers(self, labels: Collection[str]) -> list[Any]:
+        """Containers with all of these labels, running or not."""
+        try:
+            return list(self.api.containers.list(all=True, filters={"label": list(labels)}, ignore_removed=True))
+        except docker.errors.APIError as error:
+            raise EngineError(f"containers cannot be listed: {_reason(error)}") from error
+
+    def container(self, name: str) -> Any | None:
+        try:
+            return self.api.containers.get(name)
+        except docker.errors.NotFound:
+            return None
+        except docker.errors.APIError as error:
+            raise EngineError(f"container {name}: {_reason(error)}") from error
+
+    def each(self, containers: Collection[Any], verb: str, **arguments: Any) -> None:
+        """Call one method on many containers at the same time."""
+
+        def call(container: Any) -> None:
+            try:
+                getattr(container, verb)(**arguments)
+            except docker.errors.NotFound:
+                return
+            except docker.errors.APIError as error:
+                raise EngineError(f"container {container.name}: {verb}: {_reason(error)}") from error
+
+        if containers:
+            with ThreadPoolExecutor(min(16, len(containers))) as pool:
+                list(pool.map(call, containers))
+
+    # Networks and volumes
+
+    def network(self, name: str) -> Any | None:
+        try:
+            return self.api.networks.get(name)
+        except docker.errors.NotFound:
+            return None
+
+    def create_network(self, name: str, labels: Mapping[str, str]) -> Any:
+        """A bridge network in a range the engine finds free, fixed, of which the engine gives out the lower half only."""
+        try:
+            probe = self.api.networks.create(name, driver="bridge", labels=dict(labels))
+            probe.reload()
+            subnet = probe.attrs["IPAM"]["Config"][0]["Subnet"]
+            probe.remove()
+            lower = next(ipaddress.IPv4Network(subnet).subnets(prefixlen_diff=1))
+            pool = docker.types.IPAMPool(subnet=subnet, iprange=str(lower))
+            ipam = docker.types.IPAMConfig(pool_configs=[pool])
+            network = self.api.networks.create(name, driver="bridge", labels=dict(labels), ipam=ipam)
+            network.reload()
+            return network
+        except docker.errors.APIError as error:
+            raise EngineError(f"network {name} cannot be made: {_reason(error)}") from error
+
+    def ensure_volume(self, name: str, driver: str, options: Mapping[str, str], labels: Mapping[str, str]) -> None:
+        try:
+            self.api.volumes.get(name)
+        except docker.errors.NotFound:
+            try:
+                self.api.volumes.create(name=name, driver=driver, driver_opts=dict(options), labels=dict(labels))
+            except docker.errors.APIError as error:
+                raise EngineError(f"volume {name} cannot be made: {_reason(error)}") from error
+
+
+def compose(*arguments: str, env: Mapping[str, str] | None = None, timeout: float = 900) -> str:
+    """Run `docker compose` and return what it printed on standard output."""
+    return compose_both(*arguments, env=env, timeout=timeout)[0]
+
+
+def compose_both(*arguments: str, env: Mapping[str, str] | None = None, timeout: float = 900) -> tuple[str, str]:
+    """The same with what was printed on standard error."""
+    try:
+        done = run(["docker", "compose", *arguments], env=env, timeout=timeout)
+    except CommandError as error:
+        if error.completed.rc == 127 or "is not a docker command" in error.completed.stderr:
+            raise NoEngine(
+                "`docker compose` is not there. Role daffathan.platform.docker installs Compose v2 with the engine."
+            ) from error
+        said = [line for line in (error.completed.stderr or str(error)).strip().splitlines() if line.strip()]
+        raise EngineError("\n".join(said[-5:]) or str(error)) from error
+    return done.stdout, done.stderr
+
+
+def normalise(path: str, project: str, env: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
+    """The compose file as Compose understands it, and its warnings."""
+    try:
+        out, err = compose_both(
+            "--project-name", project, "--file", path, "config", "--format", "json", env=env, timeout=60
+        )
+    except NoEngine:
+        raise
+    except EngineError as error:
+        raise EngineError(f"compose file {path}: {error}") from error
+    warnings = [line.split('msg="', 1)[-1].rstrip('"') for line in err.splitlines() if "level=warning" in line]
+    return json.loads(out), [
+        f"compose file: {line}" for line in warnings if "attribute `version` is obsolete" not in line
+    ]
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "explanation", None) or error)

@@ -1,0 +1,230 @@
+# Copyright (c) 2026, the daffathan.platform authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Private to this collection: it may change without notice.
+
+"""The running gateway: test and load a configuration, know when it is in force, see who still holds on to the old one."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import http.client
+import os
+import socket
+import time
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.daffathan.platform.plugins.module_utils._common.command import CommandError, run
+from ansible_collections.daffathan.platform.plugins.module_utils._common.files import (
+    FileLock,
+    LockTimeout,
+    fsync_directory,
+    read_text,
+    write_atomic,
+)
+from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine import Engine
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gateway import (
+    generation,
+    test_configuration,
+)
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import GATEWAY, RolloutError
+
+DIRECTORY = "/etc/daffathan/gateway"
+INSIDE = "/etc/gateway"
+ADMIN_SOCKET = "/run/daffathan/gateway/admin/admin.sock"
+LOCK = "/run/daffathan/gateway.lock"
+LOCK_TIMEOUT = 120
+FENCE_TIMEOUT = 15.0
+ESTABLISHED = "01"
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process that cannot be confused with a later one of the same number."""
+
+    pid: int
+    started: str
+
+    def alive(self) -> bool:
+        stat = _stat(self.pid)
+        return stat is not None and stat[19] == self.started and stat[0] != "Z"
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+class Gateway:
+    """The gateway as one app sees it."""
+
+    def __init__(self, engine: Engine, app: str) -> None:
+        self.engine = engine
+        self.app = app
+        self.path = f"{DIRECTORY}/apps/{app}.conf"
+
+    def container(self) -> Any:
+        container = self.engine.container(GATEWAY)
+        if container is None or container.status != "running":
+            what = "does not exist" if container is None else f"is {container.status}"
+            raise RolloutError(
+                f"gateway: the container {GATEWAY} {what}, so no request could reach the app. Run role daffathan.platform.gateway first"
+                f"{'' if container is None else f'; `docker logs {GATEWAY}` tells why it ended'}."
+            )
+        return container
+
+    def read(self) -> str | None:
+        return read_text(self.path)
+
+    def written_generation(self) -> str | None:
+        return generation(self.read())
+
+    def loaded_generation(self) -> str | None:
+        """What the gateway answers on a fresh connection; None where it does not know the app or does not run."""
+        connection = UnixConnection(ADMIN_SOCKET, 2)
+        try:
+            connection.request("GET", "/generation", headers={"Host": self.app, "Connection": "close"})
+            answer = connection.getresponse()
+            body = answer.read().decode("utf-8", "replace").strip()
+            return body if answer.status == 200 else None
+        except (OSError, http.client.HTTPException):
+            return None
+        finally:
+            connection.close()
+
+    def test(self) -> None:
+        """Whether nginx takes the configuration as it is on disk."""
+        self._nginx_test(f"{INSIDE}/nginx.conf")
+
+    def load(self, text: str | None) -> list[Process]:
+        """Test, write and load the app's file, or take it away (None); the workers that still have the old one."""
+        try:
+            with FileLock(LOCK, timeout=LOCK_TIMEOUT):
+                container = self.container()
+                old = self.read()
+                if text is not None and text != old:
+                    self._test_candidate(text)
+                    write_atomic(self.path, text, mode=0o644)
+                elif text is None and old is not None:
+                    os.unlink(self.path)
+                    fsync_directory(os.path.dirname(self.path))
+                workers = self.workers(container)
+                container.kill(signal="HUP")
+                return workers
+        except LockTimeout as error:
+            raise RolloutError(f"gateway: {error}. Another rollout holds it; try again when it has ended.") from error
+
+    def _test_candidate(self, text: str) -> None:
+        base = read_text(f"{DIRECTORY}/nginx.conf")
+        if base is None:
+            raise RolloutError(
+                f"gateway: {DIRECTORY}/nginx.conf is missing. Run role daffathan.platform.gateway first."
+            )
+        others = [
+            f"{INSIDE}/apps/{os.path.basename(path)}"
+            for path in sorted(glob.glob(f"{glob.escape(DIRECTORY)}/apps/*.conf"))
+            if path != self.path
+        ]
+        own, whole = f".{self.app}.candidate", f".{self.app}.nginx.candidate"
+        try:
+            write_atomic(f"{DIRECTORY}/{own}", text, mode=0o644)
+            write_atomic(
+                f"{DIRECTORY}/{whole}", test_configuration(base, f"{INSIDE}/{own}", others, INSIDE), mode=0o644
+            )
+            self._nginx_test(f"{INSIDE}/{whole}")
+        finally:
+            for name in (own, whole):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(f"{DIRECTORY}/{name}")
+
+    def _nginx_test(self, path: str) -> None:
+        try:
+            run(["docker", "exec", GATEWAY, "nginx", "-t", "-q", "-c", path], timeout=30)
+        except CommandError as error:
+            said = (error.completed.stderr or str(error)).strip()
+            raise RolloutError(
+                f"gateway: nginx refuses the configuration of {self.app}; the one in force was not touched. It says:\n{said}"
+            ) from error
+
+    def workers(self, container: Any) -> list[Process]:
+        """The children of the gateway's nginx, seen from the host."""
+        container.reload()
+        master = str(container.attrs["State"]["Pid"])
+        found = []
+        for entry in os.listdir("/proc"):
+            if entry.isdigit():
+                stat = _stat(int(entry))
+                if stat is not None and stat[1] == master:
+                    found.append(Process(int(entry), stat[19]))
+        return found
+
+    def fence(self, wanted: str | None, rounds: int = 0) -> None:
+        """Return when many fresh connections in a row meet the generation: no worker with the old one accepts any more.
+
+        :param rounds: how many; 0 for four times the number of workers of the gateway, at least 16.
+        """
+        needed = rounds or max(16, 4 * (os.cpu_count() or 1))
+        deadline = time.monotonic() + FENCE_TIMEOUT
+        row, last = 0, None
+        while row < needed:
+            last = self.loaded_generation()
+            row = row + 1 if last == wanted else 0
+            if row == 0:
+                if time.monotonic() > deadline:
+                    raise RolloutError(
+                        f"gateway: after {FENCE_TIMEOUT:.0f} s it still answers with generation {last} instead of {wanted}. "
+                        f"`docker logs --tail 20 {GATEWAY}` tells why the configuration was not loaded."
+                    )
+                time.sleep(0.01)
+
+
+def alive(processes: Collection[Process]) -> list[Process]:
+    return [process for process in processes if process.alive()]
+
+
+def established(pid: int, port: int) -> int:
+    """Connections from elsewhere to a port in the network namespace of a process."""
+    count = 0
+    for family in ("tcp", "tcp6"):
+        for local, remote, state in _sockets(f"/proc/{pid}/net/{family}"):
+            if state == ESTABLISHED and int(local.rsplit(":", 1)[1], 16) == port and not _is_loopback(remote):
+                count += 1
+    return count
+
+
+def _sockets(path: str) -> Iterator[tuple[str, str, str]]:
+    try:
+        with open(path, encoding="ascii") as handle:
+            next(handle, None)
+            for line in handle:
+                fields = line.split()
+                yield fields[1], fields[2], fields[3]
+    except (FileNotFoundError, ProcessLookupError):
+        return
+
+
+def _is_loopback(remote: str) -> bool:
+    address = remote.rsplit(":", 1)[0]
+    # The kernel writes each word in the byte order of the host: 127.0.0.1 ends in 7F, mapped or not.
+    return (address.endswith("7F") and len(address) in (8, 32)) or address == "0" * 24 + "01000000"
+
+
+def _stat(pid: int) -> list[str] | None:
+    """Fields of /proc/PID/stat from the state on: state, parent, ..., start time at 19."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as handle:
+            return handle.read().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None

@@ -1,0 +1,162 @@
+# Copyright (c) 2026, the daffathan.platform authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Private to this collection: it may change without notice.
+
+"""Waiting for containers: until they answer, or until nobody asks them any more."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import time
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine import Engine
+from ansible_collections.daffathan.platform.plugins.module_utils._docker.nginx import Process, alive, established
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
+    LABEL,
+    Release,
+    ReleasedService,
+    RolloutError,
+)
+
+LOG_LINES = 15
+FIRST_PAUSE, LAST_PAUSE = 0.025, 0.25
+REQUEST_TIMEOUT = 2.0
+# Longer than any request the gateway took before the switch can be on its way without a connection to the app.
+QUIET = 0.5
+
+
+def health_of(container: Any) -> str | None:
+    """What Docker's own health check says: starting, healthy, unhealthy; None where there is none."""
+    health = container.attrs["State"].get("Health")
+    return str(health["Status"]) if health else None
+
+
+def completed(container: Any) -> bool:
+    """A one-shot container that did its work."""
+    state = container.attrs["State"]
+    return bool(state["Status"] == "exited" and state["ExitCode"] == 0)
+
+
+def fine(container: Any) -> bool:
+    return completed(container) or (container.status == "running" and health_of(container) in (None, "healthy"))
+
+
+def last_words(container: Any) -> str:
+    """The end of a container's log, for an error message."""
+    try:
+        text = container.logs(tail=LOG_LINES).decode("utf-8", "replace").strip()
+    except Exception as error:
+        text = f"(no log: {error})"
+    return f"\nLast lines of {container.name}:\n{text or '(it printed nothing)'}"
+
+
+def wait_ready(engine: Engine, containers: Collection[Any], release: Release, host: str | None) -> None:
+    """Return when every container answers; raise at once when one ended."""
+    started = time.monotonic()
+    waiting = {container.name: container for container in containers}
+    reasons: dict[str, str] = {}
+    pause = FIRST_PAUSE
+    while waiting:
+        for name, container in list(waiting.items()):
+            container.reload()
+            service_name = container.labels[f"{LABEL}.service"]
+            service = release.services[service_name]
+            _raise_if_ended(container, service_name)
+            reason = _not_ready(container, service, host)
+            if reason is None:
+                del waiting[name]
+                continue
+            reasons[name] = reason
+            if time.monotonic() - started > service.start_timeout:
+                raise RolloutError(
+                    f"service {service_name}: not ready {service.start_timeout} s after its start: {reason}. Look at what it says, "
+                    f"at `services.{service_name}.health` and `port`, or raise `start_timeout`.{last_words(container)}"
+                )
+        if waiting:
+            time.sleep(pause)
+            pause = min(LAST_PAUSE, pause * 1.5)
+    # One that answered and then fell over while the others were waited for is not ready.
+    for container in containers:
+        container.reload()
+        _raise_if_ended(container, container.labels[f"{LABEL}.service"])
+
+
+def _raise_if_ended(container: Any, service: str) -> None:
+    state = container.attrs["State"]
+    if state["Running"] and not state.get("Restarting"):
+        return
+    how = (
+        "was killed for want of memory (raise its mem_limit)"
+        if state.get("OOMKilled")
+        else f"ended with exit status {state['ExitCode']}"
+    )
+    said = f" ({state['Error']})" if state.get("Error") else ""
+    raise RolloutError(f"service {service}: its container {how} right after the start{said}.{last_words(container)}")
+
+
+def _not_ready(container: Any, service: ReleasedService, host: str | None) -> str | None:
+    """Why a container cannot take requests yet; None when it can."""
+    health = health_of(container)
+    addresses = [n.get("IPAddress") for n in container.attrs["NetworkSettings"]["Networks"].values()]
+    address = next((a for a in service.addresses if a in addresses), None)
+    if address is None:
+        return f"it has none of the addresses {', '.join(service.addresses)}"
+    if service.health is None:
+        if health is not None:
+            return None if health == "healthy" else f"its HEALTHCHECK says {health}"
+        try:
+            socket.create_connection((address, service.port), REQUEST_TIMEOUT).close()
+            return None
+        except OSError as error:
+            return f"port {service.port}: {error}"
+    where = f"GET {service.health} on port {service.port}"
+    connection = http.client.HTTPConnection(address, service.port, timeout=REQUEST_TIMEOUT)
+    try:
+        connection.request(
+            "GET", service.health, headers={"Host": host or f"{address}:{service.port}", "Connection": "close"}
+        )
+        answer = connection.getresponse()
+        answer.read(65536)
+        return None if 200 <= answer.status < 300 else f"{where} answered {answer.status}"
+    except (OSError, http.client.HTTPException) as error:
+        return f"{where}: {error}"
+    finally:
+        connection.close()
+
+
+def wait_drained(containers: Collection[Any], release: Release, workers: Collection[Process]) -> Mapping[str, Any]:
+    """Wait until the old workers are gone, or no connection to the release is left for a while, or its time is over."""
+    started = time.monotonic()
+    limit = max((service.drain_timeout for service in release.services.values()), default=0)
+    watched = []
+    for container in containers:
+        service = release.services.get(container.labels.get(f"{LABEL}.service", ""))
+        if service is not None and container.attrs["State"]["Running"]:
+            watched.append((int(container.attrs["State"]["Pid"]), service.port))
+    quiet_since: float | None = None
+    while True:
+        open_connections = sum(established(pid, port) for pid, port in watched)
+        now = time.monotonic()
+        # After an interruption nobody knows the workers any more: then the connections decide alone.
+        if workers and not alive(workers):
+            how = "workers"
+            break
+        quiet_since = None if open_connections else quiet_since or now
+        if quiet_since is not None and now - quiet_since >= QUIET:
+            how = "connections"
+            break
+        if now - started >= limit:
+            how = "timeout"
+            break
+        time.sleep(0.02)
+    return {
+        "by": how,
+        "ms": round((time.monotonic() - started) * 1000),
+        "open": open_connections,
+        "forced": how == "timeout",
+    }

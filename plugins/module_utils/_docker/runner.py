@@ -1,0 +1,288 @@
+# Copyright (c) 2026, the daffathan.platform authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+#
+# Private to this collection: it may change without notice.
+
+"""One call of the module compose_rollout: read, plan, apply. Nothing in here knows Ansible."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ansible_collections.daffathan.platform.plugins.module_utils._common.command import CommandError
+from ansible_collections.daffathan.platform.plugins.module_utils._common.files import FileLock, LockTimeout
+from ansible_collections.daffathan.platform.plugins.module_utils._docker import compose_driver as local
+from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine import (
+    Engine,
+    EngineError,
+    normalise,
+)
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout import compose as model_of
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout import plan
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.journal import Journal
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
+    App,
+    InputError,
+    Release,
+    ReleasedService,
+    RolloutError,
+    canonical_hash,
+    choose_addresses,
+    gateway_address,
+    other_colour,
+    parse_app,
+    parse_app_name,
+    parse_release_id,
+    release_id,
+)
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.phases import Rollout, utc_now
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import State
+
+
+@dataclass
+class Outcome:
+    """What the module returns."""
+
+    changed: bool = False
+    operations: list[plan.Operation] = field(default_factory=list)
+    diff: dict[str, str] = field(default_factory=dict)
+    state: State | None = None
+    timings: dict[str, int] = field(default_factory=dict)
+    drained: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+class Runner:
+    """`apply` False plans only: nothing is pulled, written or started."""
+
+    def __init__(self, options: Mapping[str, Any], *, apply: bool) -> None:
+        self.options = options
+        self.apply = apply
+        self.outcome = Outcome()
+        self.name = parse_app_name(str(options["app"]))
+        self.secrets = [str(value) for value in (options.get("secrets") or {}).values() if len(str(value)) > 3]
+
+    def redact(self, text: str) -> str:
+        """What a container printed may hold a secret."""
+        for value in sorted(self.secrets, key=len, reverse=True):
+            text = text.replace(value, "********")
+        return text
+
+    def run(self) -> Outcome:
+        state = self.options["state"]
+        app = parse_app(self.options) if state == "present" else None
+        wanted = parse_release_id(self.options["release"]) if self.options.get("release") else None
+        if app is not None and self.options.get("compose_file") and not os.path.isfile(self.options["compose_file"]):
+            raise InputError(f"compose_file: there is no file {self.options['compose_file']} on the host.")
+        engine = Engine()
+        driver = local.ComposeDriver(engine, self.name)
+        if not self.apply:
+            self._act(driver, state, app, wanted)
+            return self.outcome
+        directory = local.app_directory(self.name)
+        existed = os.path.isdir(directory)
+        if state == "absent" and not existed:
+            return self.outcome
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        try:
+            with FileLock(f"{directory}/lock", timeout=self.options["lock_timeout"]):
+                self._act(driver, state, app, wanted)
+        except LockTimeout as error:
+            raise RolloutError(
+                f"another rollout of {self.name} runs ({error}). Wait for it, or raise `lock_timeout`."
+            ) from error
+        except CommandError as error:
+            raise RolloutError(str(error)) from error
+        return self.outcome
+
+    def _act(self, driver: local.ComposeDriver, state: str, app: App | None, wanted: str | None) -> None:
+        journal = Journal(f"{driver.directory}/journal.ndjson" if self.apply else None)
+        rollout = Rollout(driver, journal)
+        self.outcome.timings = journal.timings
+        try:
+            if app is not None:
+                self._present(driver, rollout, app)
+            elif state == "rolled_back":
+                self._rolled_back(driver, rollout, wanted)
+            else:
+                self._absent(driver, rollout)
+        finally:
+            self.outcome.drained = rollout.drained
+        self.outcome.changed = bool(self.outcome.operations)
+
+    # present
+
+    def _present(self, driver: local.ComposeDriver, rollout: Rollout, app: App) -> None:
+        model, warnings = normalise(self.options["compose_file"], app.name, app.env)
+        self.outcome.warnings += warnings
+        parts = model_of.split(model, app)
+        plan.check_other_apps(app, {name: local.read_state(name) for name in local.known_apps()})
+        if not self.apply:
+            current = self._current(driver, driver.load(), app)
+        else:
+            current = self._recovered(driver, rollout, app)
+        state = current.state
+        digests = self._digests(driver.engine, parts, state)
+        images = model_of.pin_all(parts.images, digests, sorted(parts.swapped))
+        base_images = model_of.pin_all(parts.images, digests, sorted(parts.base))
+        key = local.create_key(app.name) if self.apply else local.read_key(app.name)
+        work = local.Work(app, parts, base_images)
+        driver.work = work
+        base = driver.base_document(work)
+        desired = plan.Desired(
+            app=app,
+            release_hash=model_of.release_hash(app, parts, images, key),
+            base_hash=canonical_hash(base) if base is not None else None,
+            images=images,
+            base_images=base_images,
+        )
+        current = replace(current, base_running=base is None or driver.base_running(base["services"]))
+        operations = plan.plan_present(current, desired)
+        kinds = {operation.kind for operation in operations}
+        if "release" in kinds:
+            candidate = self._candidate(state, desired, parts, digests, state.network.subnet if state.network else None)
+        else:
+            candidate = state.live
+        self.outcome.operations += operations
+        self.outcome.diff = plan.describe(
+            state, self.outcome.operations, release=candidate, route=plan.route_of(app), base=base_images
+        )
+        self.outcome.state = state
+        if not self.apply or not operations:
+            return
+        driver.gateway.container()
+        if "release" in kinds:
+            rollout.fetch([*images.values(), *base_images.values()])
+        elif "base" in kinds:
+            rollout.fetch(base_images.values())
+        network = driver.prepare()
+        if "base" in kinds or "release" in kinds:
+            references = {parts.images[name]: digests[parts.images[name]] for name in parts.base}
+            state = rollout.apply_base(desired.base_hash, base_images, references)
+        if "release" in kinds:
+            candidate = self._candidate(state, desired, parts, digests, network.subnet)
+            state = rollout.deploy(candidate, plan.route_of(app))
+        elif "route" in kinds:
+            state = rollout.reroute(plan.route_of(app))
+        self.outcome.state = state
+
+    def _recovered(self, driver: local.ComposeDriver, rollout: Rollout, app: App | None) -> plan.Current:
+        """What is there once the traces of an interrupted run are dealt with."""
+        found = driver.load()
+        if plan.interrupted(found):
+            self.outcome.operations.append(
+                plan.Operation("recover", f"the run before was interrupted in phase {found.phase}: finished or undone")
+            )
+        return self._current(driver, rollout.recover(), app)
+
+    def _current(self, driver: local.ComposeDriver, state: State, app: App | None) -> plan.Current:
+        lost = False
+        if app is not None and state.network is not None:
+            lost = not driver.gateway_attached(state.network, [service.name for service in app.services])
+        return plan.Current(
+            state, driver.inventory(), driver.written_generation(), driver.loaded_generation(), gateway_lost=lost
+        )
+
+    def _digests(self, engine: Engine, parts: model_of.Parts, state: State) -> dict[str, str]:
+        """The content each reference of an image stands for now."""
+        kept = dict(state.base_references or {})
+        swapped = {parts.images[name] for name in parts.swapped}
+        digests: dict[str, str] = {}
+        for reference in sorted(set(parts.images.values())):
+            if "@" in reference:
+                digests[reference] = reference.split("@", 1)[1]
+            elif reference in kept and reference not in swapped:
+                # A database is not restarted because its tag moved: that takes a change of the compose file.
+                digests[reference] = kept[reference]
+            else:
+                digests[reference] = self._digest(engine, reference)
+        return digests
+
+    def _digest(self, engine: Engine, reference: str) -> str:
+        try:
+            return engine.registry_digest(reference)
+        except EngineError as error:
+            image = engine.local_image(reference)
+            if image is None:
+                raise RolloutError(
+                    f"image {reference}: not found ({error}). Check its name and tag, that it was pushed, that the registry is "
+                    "reachable from this host, and `docker login` for a private one."
+                ) from error
+            repository = model_of.repository(reference)
+            known = [text.split("@", 1) for text in image.attrs.get("RepoDigests") or []]
+            digest = next(
+                (d for name, d in known if repository in (name, f"docker.io/{name}", f"docker.io/library/{name}")), None
+            )
+            self.outcome.warnings.append(
+                f"image {reference}: its registry did not answer ({error}); the copy on this host is used."
+            )
+            return digest or f"{model_of.LOCAL_IMAGE}{image.id}"
+
+    def _candidate(
+        self, state: State, desired: plan.Desired, parts: model_of.Parts, digests: Mapping[str, str], subnet: str | None
+    ) -> Release:
+        now = utc_now()
+        taken: set[str] = {gateway_address(subnet)} if subnet else set()
+        for release in (state.live, state.previous):
+            taken |= release.addresses if release is not None else set()
+        services = {}
+        for service in desired.app.services:
+            # Before the first run there is no network: a plan then names no addresses.
+            addresses = (
+                choose_addresses(subnet, service.replicas, frozenset(taken)) if subnet else ["?"] * service.replicas
+            )
+            taken |= set(addresses)
+            reference = parts.images[service.name]
+            services[service.name] = ReleasedService(
+                image=reference,
+                digest=digests[reference],
+                port=service.port,
+                addresses=tuple(addresses),
+                health=service.health,
+                start_timeout=service.start_timeout,
+                drain_timeout=service.drain_timeout,
+                stop_timeout=service.stop_timeout,
+            )
+        return Release(
+            id=release_id(now, desired.release_hash),
+            hash=desired.release_hash,
+            colour=other_colour(state.live.colour if state.live else None),
+            created=now.isoformat(timespec="seconds"),
+            services=services,
+        )
+
+    # rolled_back, absent
+
+    def _rolled_back(self, driver: local.ComposeDriver, rollout: Rollout, wanted: str | None) -> None:
+        if self.apply:
+            current = self._recovered(driver, rollout, None)
+        else:
+            current = self._current(driver, driver.load(), None)
+        operations, target = plan.plan_rollback(current, wanted)
+        state = current.state
+        self.outcome.operations += operations
+        self.outcome.diff = plan.describe(
+            state,
+            self.outcome.operations,
+            release=target or state.live,
+            route=state.route,
+            base=state.base_images or {},
+        )
+        self.outcome.state = state
+        if self.apply and target is not None and state.route is not None:
+            driver.gateway.container()
+            self.outcome.state = rollout.roll_back(target, state.route)
+
+    def _absent(self, driver: local.ComposeDriver, rollout: Rollout) -> None:
+        current = self._current(driver, driver.load(), None)
+        self.outcome.operations = plan.plan_absent(current)
+        self.outcome.diff = plan.describe(current.state, self.outcome.operations, release=None, route=None, base={})
+        self.outcome.state = current.state
+        if self.apply and self.outcome.operations:
+            rollout.remove()
+            self.outcome.state = State(self.name)

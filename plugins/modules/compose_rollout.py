@@ -1,0 +1,261 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the daffathan.platform authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Ansible module: one release of one app on Docker Compose, without a dropped request."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: compose_rollout
+short_description: Release a Docker Compose app without a dropped request
+version_added: 0.1.0
+author:
+  - the daffathan.platform authors (@daffathan)
+description:
+  - Takes the team's compose file as it is and cuts it in two. The services named in O(services) form a release that is started beside
+    the one that serves; all others form the base, which is never swapped.
+  - A release is started, waited for, switched to by a reload of the gateway, and the reload is waited for until every fresh connection
+    meets the new release. Then the old one is drained, stopped, and kept for a rollback.
+  - Images are pinned to digests. The same content as the live release is no change; an image whose tag has moved is.
+    The image of a base service is looked up once, and again when its reference in the compose file changes.
+  - Where a release cannot start or does not get ready, it is taken away and the live one keeps serving.
+  - A run that was interrupted, by whatever, is finished or undone by the next one.
+  - A compose file that publishes a port beyond the loopback interface, or uses the host's network, is refused before anything starts.
+  - C(ports), C(container_name) and C(depends_on) of swapped services are left out of a release. Callers in the network of the app
+    reach a swapped service by its name and port through the gateway.
+extends_documentation_fragment:
+  - daffathan.platform._attributes
+attributes:
+  check_mode:
+    details: Registries are asked what a tag means. On a host without Docker the module reports a change and why it cannot tell more.
+  idempotent:
+    support: partial
+    details: A tag that has moved in its registry is a new release.
+requirements:
+  - Docker Engine 20.10 or later and Docker Compose 2.20 or later
+  - Docker SDK for Python 5.0 or later (C(python3-docker))
+  - the gateway of role P(daffathan.platform.gateway#role)
+options:
+  app:
+    description: Name of the app, a lower-case letter followed by at most 30 letters, digits and single hyphens.
+    type: str
+    required: true
+  state:
+    description:
+      - V(present) makes O(compose_file) with O(env) and O(secrets) the live release.
+      - V(rolled_back) returns to the release before. Repeated, it changes nothing.
+      - V(absent) removes everything of the app except its volumes.
+    type: str
+    choices: [present, rolled_back, absent]
+    default: present
+  compose_file:
+    description: Path of the compose file on the host. Required with O(state=present).
+    type: path
+  env:
+    description: Values that interpolate the compose file, as a C(.env) file would.
+    type: dict
+    default: {}
+  secrets:
+    description:
+      - Values of the top-level C(secrets) of the compose file by name. Each service that uses one finds it as a file
+        under C(/run/secrets), readable by the user its container runs as and by nobody else.
+      - A changed value is a new release. Values never appear in an argument list, the journal, the diff or a message.
+    type: dict
+    default: {}
+  services:
+    description:
+      - The services that are swapped, by their names in the compose file. Required with O(state=present).
+      - C(port) (int, required) is where the service listens in its container.
+      - C(routes) (list of str, default none) are path prefixes of the app's domains that go to it, passed on unchanged.
+      - C(health) (str) is a path that answers 2xx when the service can take requests. Without it the service's own
+        C(healthcheck) decides, and without that an open port.
+      - C(replicas) (int, default V(1)) is the number of containers.
+      - C(start_timeout) (int, default V(60)) is the number of seconds until it must be ready.
+      - C(drain_timeout) (int, default V(30)) is the number of seconds that requests in flight may take after the switch.
+      - C(stop_timeout) (int, default V(30)) is the number of seconds between SIGTERM and SIGKILL.
+      - C(strategy) (str, default V(blue_green)) can only be V(blue_green).
+    type: dict
+    default: {}
+  domains:
+    description: Host names under which the app is reached. Without one, only its own network reaches it.
+    type: list
+    elements: str
+    default: []
+  release:
+    description: With O(state=rolled_back), the id of the release to return to. By default the one before.
+    type: str
+  lock_timeout:
+    description: Seconds to wait for another rollout of the same app.
+    type: int
+    default: 60
+seealso:
+  - module: daffathan.platform.compose_rollout_info
+"""
+
+EXAMPLES = r"""
+- name: Release the app
+  daffathan.platform.compose_rollout:
+    app: labs
+    compose_file: /etc/daffathan/apps/labs/compose.yml
+    domains: [labs.example.com]
+    env:
+      TAG: 1.1.0
+    secrets:
+      DB_PASSWORD: "{{ vault_labs_db_password }}"
+    services:
+      ui: {port: 3000, routes: [/], health: /health}
+      api: {port: 3001, routes: [/api/], health: /health, replicas: 2}
+
+- name: Go back to the release before
+  daffathan.platform.compose_rollout:
+    app: labs
+    state: rolled_back
+
+- name: Remove the app, keep its volumes
+  daffathan.platform.compose_rollout:
+    app: labs
+    state: absent
+"""
+
+RETURN = r"""
+release:
+  description: Id of the live release.
+  returned: when there is one
+  type: str
+  sample: r20260102t030405-0123abcd
+previous:
+  description: Id of the release that a rollback returns to.
+  returned: when there is one
+  type: str
+  sample: r20260101t030405-89abcdef
+colour:
+  description: V(blue) or V(green), alternating from release to release.
+  returned: when there is a live release
+  type: str
+  sample: blue
+hash:
+  description: Hash over everything the containers of the live release are made of.
+  returned: when there is a live release
+  type: str
+services:
+  description: The services of the live release with C(image), C(digest), C(port) and C(addresses).
+  returned: when there is a live release
+  type: dict
+operations:
+  description: What was done, or would be in check mode, in order. Empty when nothing was to do.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    kind:
+      description: One of V(recover), V(base), V(release), V(route), V(rollback), V(remove).
+      type: str
+    text:
+      description: Why.
+      type: str
+phases:
+  description: Milliseconds per phase that ran.
+  returned: always
+  type: dict
+  sample: {"drain": 133, "fence": 28, "fetch": 412, "ready": 1120, "shift": 160, "start": 840, "stop": 510}
+drained:
+  description: How the old release was drained.
+  returned: when a release was drained
+  type: dict
+  contains:
+    by:
+      description:
+        - V(workers) when the gateway's old workers were gone, V(connections) when no connection was left,
+          V(timeout) when C(drain_timeout) was over.
+      type: str
+    ms:
+      description: Milliseconds it took.
+      type: int
+    open:
+      description: Connections that were still open.
+      type: int
+    forced:
+      description: Whether the time was over before the connections were.
+      type: bool
+journal:
+  description: Path of the journal on the host.
+  returned: always
+  type: str
+  sample: /var/lib/daffathan/apps/labs/journal.ndjson
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.daffathan.platform.plugins.module_utils._docker.compose_driver import app_directory
+from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine import NoEngine
+from ansible_collections.daffathan.platform.plugins.module_utils._docker.runner import Outcome, Runner
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import RolloutError
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.plan import Operation
+
+
+def result_of(app: str, outcome: Outcome) -> dict[str, Any]:
+    result: dict[str, Any] = {
+        "changed": outcome.changed,
+        "operations": [vars(operation) for operation in outcome.operations],
+        "phases": dict(outcome.timings),
+        "journal": f"{app_directory(app)}/journal.ndjson",
+    }
+    if outcome.drained:
+        result["drained"] = outcome.drained
+    state = outcome.state
+    if state is not None and state.live is not None:
+        live = state.live.to_json()
+        result.update(release=live["id"], colour=live["colour"], hash=live["hash"], services=live["services"])
+    if state is not None and state.previous is not None:
+        result["previous"] = state.previous.id
+    return result
+
+
+def failure_of(runner: Runner | None) -> dict[str, Any]:
+    """What is worth knowing about a run that failed."""
+    if runner is None:
+        return {}
+    return {"phases": dict(runner.outcome.timings), "operations": [vars(entry) for entry in runner.outcome.operations]}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "app": {"type": "str", "required": True},
+            "state": {"type": "str", "choices": ["present", "rolled_back", "absent"], "default": "present"},
+            "compose_file": {"type": "path"},
+            "env": {"type": "dict", "default": {}},
+            "secrets": {"type": "dict", "default": {}, "no_log": True},
+            "services": {"type": "dict", "default": {}},
+            "domains": {"type": "list", "elements": "str", "default": []},
+            "release": {"type": "str"},
+            "lock_timeout": {"type": "int", "default": 60},
+        },
+        required_if=[("state", "present", ("compose_file", "services"))],
+        supports_check_mode=True,
+    )
+    runner: Runner | None = None
+    try:
+        runner = Runner(module.params, apply=not module.check_mode)
+        outcome = runner.run()
+    except RolloutError as error:
+        if module.check_mode and isinstance(error, NoEngine):
+            # What a bare host lacks, a real run would have installed before this task.
+            text = f"cannot be planned on a host without Docker: {error}"
+            outcome = Outcome(changed=True, operations=[Operation("release", text)])
+        else:
+            module.fail_json(msg=runner.redact(str(error)) if runner else str(error), **failure_of(runner))
+    for warning in outcome.warnings:
+        module.warn(runner.redact(warning) if runner else warning)
+    result = result_of(module.params["app"], outcome)
+    if module._diff and outcome.diff:
+        result["diff"] = outcome.diff
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
