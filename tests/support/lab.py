@@ -10,6 +10,8 @@ import json
 import re
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,3 +121,16 @@ def up(name: str, *, suite: str = "trixie", snapshot: str | None = None) -> Host
 def attacker(*argv: str, check: bool = True, timeout: float = 600) -> str:
     """Standard output of a command on the neighbour host, the lab's view from outside."""
     return lab("exec", ATTACKER, "--", *argv, check=check, timeout=timeout).stdout
+
+
+def wait_until(condition: Callable[[], bool], *, seconds: float) -> bool:
+    """Whether the condition came true in time; a question that cannot be asked yet counts as no."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            if condition():
+                return True
+        except LabError:
+            pass
+        time.sleep(0.5)
+    return False

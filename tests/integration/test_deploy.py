@@ -1,0 +1,152 @@
+# Copyright (c) 2026, the daffathan.platform authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the platform promises of a deploy: no request is lost, whatever becomes of the new release."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support.lab import PROJECT, Host, PlayResult, lab, wait_until
+from tests.support.load import load
+
+APP = "daffathan-labs"
+COMPOSE = PROJECT / "examples" / APP / "compose.yml"
+
+
+def apps(tag: str, compose: Path = COMPOSE) -> list[dict[str, Any]]:
+    """The demo's app with another version, or another compose file."""
+    variables = yaml.safe_load((PROJECT / "inventories/demo/group_vars/vps/main.yml").read_text())
+    wanted = copy.deepcopy(variables["apps"])
+    wanted[0]["env"]["TAG"] = tag
+    wanted[0]["compose"] = str(compose)
+    for options in wanted[0]["services"].values():
+        # Streams that outlive the switch are asked to end after this time; ten deploys wait for it ten times.
+        options |= {"drain_timeout": 5, "start_timeout": 20}
+    return wanted
+
+
+def deploy(host: Host, tag: str, **options: Any) -> PlayResult:
+    return host.play("deploy", apps=apps(tag, **options))
+
+
+def containers(host: Host) -> set[str]:
+    return set(host.run("docker", "ps", "--all", "--format", "{{.Names}}").split())
+
+
+def leftovers(host: Host) -> dict[str, set[str]]:
+    """Everything that a deploy could leave behind."""
+    return {
+        "containers": containers(host),
+        "networks": set(host.run("docker", "network", "ls", "--format", "{{.Name}}").split()),
+        "volumes": set(host.run("docker", "volume", "ls", "--quiet").split()),
+        "releases": set(host.run("ls", f"/var/lib/daffathan/apps/{APP}/releases").split()),
+    }
+
+
+def version(host: Host, service: str = "api") -> str:
+    prefix = {"ui": "", "api": "/api", "ai": "/ai"}[service]
+    answer = host.run(
+        *(
+            "curl",
+            "--silent",
+            "--fail",
+            "--max-time",
+            "10",
+            "--insecure",
+            "--resolve",
+            "labs.example.test:443:127.0.0.1",
+        ),
+        f"https://labs.example.test{prefix}/version",
+    )
+    return str(json.loads(answer)["version"])
+
+
+def test_ten_deploys_under_load_lose_no_request(platform_host: Host) -> None:
+    with load(platform_host, rate=200) as report:
+        for number in range(10):
+            tag = ("1.1.0", "1.0.0")[number % 2]
+            result = deploy(platform_host, tag)
+            assert result.rc == 0, result.output[-4000:]
+            assert version(platform_host) == tag
+    assert report.rc == 0, report.summary()
+    assert report.failed == 0, report.summary()
+    assert report.sent > 200 * 10
+    assert {"1.0.0", "1.1.0"} <= set(report.data["versions"])
+
+
+def test_the_same_release_again_changes_nothing(platform_host: Host) -> None:
+    tag = version(platform_host)
+    result = deploy(platform_host, tag)
+    assert result.rc == 0, result.output[-4000:]
+    assert result.changed(platform_host.name) == 0, result.output[-4000:]
+
+
+def published_everywhere(tmp_path: Path) -> Path:
+    target = tmp_path / "compose.yml"
+    target.write_text(COMPOSE.read_text().replace("127.0.0.1:3001:3001", "0.0.0.0:3001:3001"))
+    return target
+
+
+FAULTS: list[tuple[str, str, list[str]]] = [
+    ("bad-health", "never healthy", ["/health", "503"]),
+    ("crash", "exits at the start", ["exit", "3"]),
+    ("9.9.9", "image that does not exist", ["9.9.9", "registry"]),
+]
+
+
+@pytest.mark.parametrize(("tag", "what", "named"), FAULTS, ids=[fault[0] for fault in FAULTS])
+def test_a_bad_release_never_takes_traffic(platform_host: Host, tag: str, what: str, named: list[str]) -> None:
+    before, live = leftovers(platform_host), version(platform_host)
+    with load(platform_host, rate=200) as report:
+        result = deploy(platform_host, tag)
+    assert result.rc != 0
+    assert "Traceback" not in result.output
+    for word in named:
+        assert word in result.output, result.output[-4000:]
+    assert report.failed == 0, report.summary()
+    assert set(report.data["versions"]) == {live}
+    assert leftovers(platform_host) == before
+    assert version(platform_host) == live
+
+
+def test_a_compose_file_that_publishes_to_everyone_is_refused(platform_host: Host, tmp_path: Path) -> None:
+    before = leftovers(platform_host)
+    with load(platform_host, rate=200) as report:
+        result = deploy(platform_host, "1.1.0", compose=published_everywhere(tmp_path))
+    assert result.rc != 0
+    assert "3001" in result.output
+    assert "127.0.0.1" in result.output, "the remedy is named"
+    assert report.failed == 0, report.summary()
+    assert leftovers(platform_host) == before
+
+
+def test_rollback_returns_to_the_previous_release_and_status_shows_it(platform_host: Host) -> None:
+    live = version(platform_host)
+    other = "1.1.0" if live == "1.0.0" else "1.0.0"
+    assert deploy(platform_host, other).rc == 0
+    with load(platform_host, rate=200) as report:
+        result = platform_host.play("rollback", app=APP)
+    assert result.rc == 0, result.output[-4000:]
+    assert report.failed == 0, report.summary()
+    assert version(platform_host) == live
+    status = platform_host.play("status")
+    assert status.rc == 0
+    release = json.loads(platform_host.run("cat", f"/var/lib/daffathan/apps/{APP}/state.json"))["live"]
+    assert release["id"] in status.output
+    assert re.search(r"\b(blue|green)\b", status.output)
+    assert live in status.output
+
+
+def test_a_reboot_brings_the_live_release_back(platform_host: Host) -> None:
+    live = version(platform_host)
+    lab("restart", platform_host.name)
+    assert wait_until(lambda: version(platform_host) == live, seconds=60)
