@@ -230,8 +230,9 @@ class ComposeDriver:
             os.makedirs(folder, mode=0o700, exist_ok=True)
             uid, gid = self.engine.image_uid(images[secret.service], services[secret.service].get("user"))
             path, value = f"{directory}/{secret.path}", work.app.secrets[secret.name]
-            if read_text(path) != value:
-                write_atomic(path, value, mode=0o400, uid=uid, gid=gid)
+            owner, group, mode = secret.access(uid, gid)
+            if read_text(path) != value or os.stat(path).st_mode & 0o777 != mode or os.stat(path).st_uid != owner:
+                write_atomic(path, value, mode=mode, uid=owner, gid=group)
 
     def _work(self) -> Work:
         if self.work is None:

@@ -64,6 +64,8 @@ class Runner:
         self.options = options
         self.apply = apply
         self.outcome = Outcome()
+        # One instant per run: the release that is planned and the one that is made have the same id.
+        self.now = utc_now()
         self.name = parse_app_name(str(options["app"]))
         self.secrets = [str(value) for value in (options.get("secrets") or {}).values() if len(str(value)) > 3]
 
@@ -226,7 +228,6 @@ class Runner:
     def _candidate(
         self, state: State, desired: plan.Desired, parts: model_of.Parts, digests: Mapping[str, str], subnet: str | None
     ) -> Release:
-        now = utc_now()
         taken: set[str] = {gateway_address(subnet)} if subnet else set()
         for release in (state.live, state.previous):
             taken |= release.addresses if release is not None else set()
@@ -249,10 +250,10 @@ class Runner:
                 stop_timeout=service.stop_timeout,
             )
         return Release(
-            id=release_id(now, desired.release_hash),
+            id=release_id(self.now, desired.release_hash),
             hash=desired.release_hash,
             colour=other_colour(state.live.colour if state.live else None),
-            created=now.isoformat(timespec="seconds"),
+            created=self.now.isoformat(timespec="seconds"),
             services=services,
         )
 

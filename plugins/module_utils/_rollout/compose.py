@@ -37,6 +37,21 @@ class SecretFile:
 
     service: str
     name: str
+    # What the compose file asks for, which Compose itself does not apply to files.
+    uid: int | None = None
+    gid: int | None = None
+    mode: int | None = None
+
+    def access(self, uid: int, gid: int) -> tuple[int, int, int]:
+        """Owner, group and mode of the file, for a container that starts as uid:gid.
+
+        One that starts as root may give its privileges up before it reads the secret (database images do), so there the file
+        is readable to everybody inside, as Docker's own secrets are. On the host the directory above it is root's alone.
+        """
+        owner, group = uid if self.uid is None else self.uid, gid if self.gid is None else self.gid
+        if self.mode is not None:
+            return owner, group, self.mode
+        return owner, group, 0o400 if owner != 0 else 0o444
 
     @property
     def path(self) -> str:
@@ -166,7 +181,17 @@ def secret_files(services: Mapping[str, Model]) -> list[SecretFile]:
     found = []
     for name, service in sorted(services.items()):
         for secret in service.get("secrets") or []:
-            found.append(SecretFile(name, secret["source"]))
+            # Compose prints a mode as a number or, in later versions, as octal digits.
+            mode = secret.get("mode")
+            found.append(
+                SecretFile(
+                    service=name,
+                    name=secret["source"],
+                    uid=int(secret["uid"]) if secret.get("uid") else None,
+                    gid=int(secret["gid"]) if secret.get("gid") else None,
+                    mode=int(mode, 8) if isinstance(mode, str) else mode,
+                )
+            )
     return list(dict.fromkeys(found))
 
 
@@ -215,10 +240,10 @@ def base_model(app: App, parts: Parts, pinned: Mapping[str, str], secrets_dir: s
             service["networks"] = {**networks, "private": private}
         _with_secrets(name, service, secrets_dir, secrets)
         labels = {f"{LABEL}.app": app.name, f"{LABEL}.service": name, f"{LABEL}.base": "true"}
-        mine = [file.name for file in secret_files({name: original})]
+        mine = secret_files({name: original})
         if mine:
             # A container keeps the file it was started with, so a changed secret has to change the service.
-            fingerprints = [secret_fingerprint(key, secret, app.secrets[secret]) for secret in mine]
+            fingerprints = [[repr(file), secret_fingerprint(key, file.name, app.secrets[file.name])] for file in mine]
             labels[f"{LABEL}.secrets"] = canonical_hash(fingerprints)[:16]
         service["labels"] = {**(service.get("labels") or {}), **labels}
         services[name] = service
