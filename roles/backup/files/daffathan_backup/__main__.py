@@ -25,7 +25,9 @@ WAIT = 3600.0
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="daffathan-backup", description="Backups of the apps of this host.")
+    top = argparse.ArgumentParser(
+        prog="daffathan-backup", description="Backups of the apps of this host.", allow_abbrev=False
+    )
     top.add_argument("--config", default=CONFIG, help=f"configuration ({CONFIG})")
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
     run = verbs.add_parser("run", help="back up all apps, or one")
