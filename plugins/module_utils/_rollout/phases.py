@@ -165,7 +165,7 @@ class Rollout:
     def _drain(self, release: Release) -> None:
         with self.journal.step("drain", release=release.id) as outcome:
             self.drained = dict(self.driver.drain(release))
-            outcome.update(self.drained)
+            outcome["drained"] = self.drained
 
     def _prune(self, state: State) -> None:
         keep = {release.id for release in (state.live, state.previous) if release is not None}
