@@ -15,22 +15,27 @@ version_added: 0.1.0
 author:
   - the daffathan.platform authors (@daffathan)
 description:
-  - Takes the team's compose file as it is and cuts it in two. The services named in O(services) form a release that is started beside
+  - Takes the team's compose file as it is and cuts it in two. The services named in O(services) form a release that
+    is started beside
     the one that serves; all others form the base, which is never swapped.
-  - A release is started, waited for, switched to by a reload of the gateway, and the reload is waited for until every fresh connection
+  - A release is started, waited for, switched to by a reload of the gateway, and the reload is waited for until
+    every fresh connection
     meets the new release. Then the old one is drained, stopped, and kept for a rollback.
   - Images are pinned to digests. The same content as the live release is no change; an image whose tag has moved is.
     The image of a base service is looked up once, and again when its reference in the compose file changes.
   - Where a release cannot start or does not get ready, it is taken away and the live one keeps serving.
   - A run that was interrupted, by whatever, is finished or undone by the next one.
-  - A compose file that publishes a port beyond the loopback interface, or uses the host's network, is refused before anything starts.
-  - C(ports), C(container_name) and C(depends_on) of swapped services are left out of a release. Callers in the network of the app
+  - A compose file that publishes a port beyond the loopback interface, or uses the host's network, is refused before
+    anything starts.
+  - C(ports), C(container_name) and C(depends_on) of swapped services are left out of a release. Callers in the
+    network of the app
     reach a swapped service by its name and port through the gateway.
 extends_documentation_fragment:
   - daffathan.platform._attributes
 attributes:
   check_mode:
-    details: Registries are asked what a tag means. On a host without Docker the module reports a change and why it cannot tell more.
+    details: Registries are asked what a tag means. On a host without Docker the module reports a change and why it
+    cannot tell more.
   idempotent:
     support: partial
     details: A tag that has moved in its registry is a new release.
@@ -74,7 +79,8 @@ options:
         C(healthcheck) decides, and without that an open port.
       - C(replicas) (int, default V(1)) is the number of containers.
       - C(start_timeout) (int, default V(60)) is the number of seconds until it must be ready.
-      - C(drain_timeout) (int, default V(30)) is the number of seconds that requests in flight may take after the switch.
+      - C(drain_timeout) (int, default V(30)) is the number of seconds that requests in flight may take after the
+        switch.
       - C(stop_timeout) (int, default V(30)) is the number of seconds between SIGTERM and SIGKILL.
       - C(strategy) (str, default V(blue_green)) can only be V(blue_green).
     type: dict
@@ -238,12 +244,13 @@ def main() -> None:
         required_if=[("state", "present", ("compose_file", "services"))],
         supports_check_mode=True,
     )
+    apply = not module.check_mode
     runner: Runner | None = None
     try:
-        runner = Runner(module.params, apply=not module.check_mode)
+        runner = Runner(module.params, apply=apply)
         outcome = runner.run()
     except RolloutError as error:
-        if module.check_mode and isinstance(error, NoEngine):
+        if not apply and isinstance(error, NoEngine):
             # What a bare host lacks, a real run would have installed before this task.
             text = f"cannot be planned on a host without Docker: {error}"
             outcome = Outcome(changed=True, operations=[Operation("release", text)])

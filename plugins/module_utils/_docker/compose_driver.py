@@ -174,6 +174,9 @@ class ComposeDriver:
                 network.connect(container, aliases=aliases, ipv4_address=found.gateway)
             except Exception as error:
                 raise EngineError(f"network {name}: the gateway cannot be attached: {error}") from error
+        for volume in model_of.release_volumes(work.parts):
+            labels = {"com.docker.compose.project": self.app, "com.docker.compose.volume": volume.key}
+            self.engine.ensure_volume(volume.name, volume.driver, volume.options, labels)
         state = self.load()
         if state.network != found:
             self.save(replace(state, network=found))
@@ -182,9 +185,6 @@ class ComposeDriver:
     def apply_base(self) -> None:
         work = self._work()
         base = self.base_document(work)
-        for volume in model_of.release_volumes(work.parts):
-            labels = {"com.docker.compose.project": self.app, "com.docker.compose.volume": volume.key}
-            self.engine.ensure_volume(volume.name, volume.driver, volume.options, labels)
         if base is None:
             return
         self._write_secrets(work, work.parts.base, work.base_images, f"{self.directory}/secrets")
@@ -273,7 +273,8 @@ class ComposeDriver:
         wanted = sum(len(service.addresses) for service in release.services.values())
         if len(containers) < wanted:
             raise RolloutError(
-                f"release {release.id} has {len(containers)} of {wanted} containers left. Deploy the version you want instead."
+                f"release {release.id} has {len(containers)} of {wanted} containers left. Deploy the version you want "
+                "instead."
             )
         return containers
 

@@ -49,7 +49,8 @@ class Engine:
     def __init__(self, timeout: int = 120) -> None:
         if not HAS_SDK:
             raise NoEngine(
-                "The Docker SDK for Python is missing. Role daffathan.platform.docker installs it: `apt install python3-docker`."
+                "The Docker SDK for Python is missing. Role daffathan.platform.docker installs it: `apt install "
+                "python3-docker`."
             )
         try:
             self.api = docker.from_env(timeout=timeout, version="auto")
@@ -87,7 +88,8 @@ class Engine:
             self.api.images.pull(reference)
         except docker.errors.APIError as error:
             raise EngineError(
-                f"image {reference} cannot be pulled: {_reason(error)}. Check its name, that it was pushed, that the registry is "
+                f"image {reference} cannot be pulled: {_reason(error)}. Check its name, that it was pushed, that the "
+                "registry is "
                 "reachable from this host, and `docker login` for a private one."
             ) from error
 
@@ -166,7 +168,7 @@ class Engine:
             return None
 
     def create_network(self, name: str, labels: Mapping[str, str]) -> Any:
-        """A bridge network in a range the engine finds free, fixed, of which the engine gives out the lower half only."""
+        """A bridge network in a range that the engine found free; it gives out the lower half of it by itself."""
         try:
             probe = self.api.networks.create(name, driver="bridge", labels=dict(labels))
             probe.reload()

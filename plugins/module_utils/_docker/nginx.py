@@ -4,7 +4,7 @@
 #
 # Private to this collection: it may change without notice.
 
-"""The running gateway: test and load a configuration, know when it is in force, see who still holds on to the old one."""
+"""The running gateway: load a configuration, know when it is in force, see who still holds on to the old one."""
 
 from __future__ import annotations
 
@@ -80,7 +80,8 @@ class Gateway:
         if container is None or container.status != "running":
             what = "does not exist" if container is None else f"is {container.status}"
             raise RolloutError(
-                f"gateway: the container {GATEWAY} {what}, so no request could reach the app. Run role daffathan.platform.gateway first"
+                f"gateway: the container {GATEWAY} {what}, so no request could reach the app. Run role "
+                "daffathan.platform.gateway first"
                 f"{'' if container is None else f'; `docker logs {GATEWAY}` tells why it ended'}."
             )
         return container
@@ -155,7 +156,8 @@ class Gateway:
         except CommandError as error:
             said = (error.completed.stderr or str(error)).strip()
             raise RolloutError(
-                f"gateway: nginx refuses the configuration of {self.app}; the one in force was not touched. It says:\n{said}"
+                f"gateway: nginx refuses the configuration of {self.app}; the one in force was not touched. It "
+                f"says:\n{said}"
             ) from error
 
     def workers(self, container: Any) -> list[Process]:
@@ -184,8 +186,8 @@ class Gateway:
             if row == 0:
                 if time.monotonic() > deadline:
                     raise RolloutError(
-                        f"gateway: after {FENCE_TIMEOUT:.0f} s it still answers with generation {last} instead of {wanted}. "
-                        f"`docker logs --tail 20 {GATEWAY}` tells why the configuration was not loaded."
+                        f"gateway: after {FENCE_TIMEOUT:.0f} s it still answers with generation {last} instead of "
+                        f"{wanted}. `docker logs --tail 20 {GATEWAY}` tells why the configuration was not loaded."
                     )
                 time.sleep(0.01)
 

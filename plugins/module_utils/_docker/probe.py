@@ -23,7 +23,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model 
     RolloutError,
 )
 
-LOG_LINES = 15
+LOG_LINES = 10
 FIRST_PAUSE, LAST_PAUSE = 0.025, 0.25
 REQUEST_TIMEOUT = 2.0
 # Longer than any request the gateway took before the switch can be on its way without a connection to the app.
@@ -74,8 +74,9 @@ def wait_ready(engine: Engine, containers: Collection[Any], release: Release, ho
             reasons[name] = reason
             if time.monotonic() - started > service.start_timeout:
                 raise RolloutError(
-                    f"service {service_name}: not ready {service.start_timeout} s after its start: {reason}. Look at what it says, "
-                    f"at `services.{service_name}.health` and `port`, or raise `start_timeout`.{last_words(container)}"
+                    f"service {service_name}: not ready {service.start_timeout} s after its start: {reason}. "
+                    f"Look at what it says, at `services.{service_name}.health` and `port`, "
+                    f"or raise `start_timeout`.{last_words(container)}"
                 )
         if waiting:
             time.sleep(pause)

@@ -124,10 +124,7 @@ class Runner:
         self.outcome.warnings += warnings
         parts = model_of.split(model, app)
         plan.check_other_apps(app, {name: local.read_state(name) for name in local.known_apps()})
-        if not self.apply:
-            current = self._current(driver, driver.load(), app)
-        else:
-            current = self._recovered(driver, rollout, app)
+        current = self._look(driver, rollout, app)
         state = current.state
         digests = self._digests(driver.engine, parts, state)
         images = model_of.pin_all(parts.images, digests, sorted(parts.swapped))
@@ -147,12 +144,13 @@ class Runner:
         operations = plan.plan_present(current, desired)
         kinds = {operation.kind for operation in operations}
         if "release" in kinds:
-            candidate = self._candidate(state, desired, parts, digests, state.network.subnet if state.network else None)
+            subnet = state.network.subnet if state.network else None
+            planned: Release | None = self._candidate(state, desired, parts, digests, subnet)
         else:
-            candidate = state.live
+            planned = state.live
         self.outcome.operations += operations
         self.outcome.diff = plan.describe(
-            state, self.outcome.operations, release=candidate, route=plan.route_of(app), base=base_images
+            state, self.outcome.operations, release=planned, route=plan.route_of(app), base=base_images
         )
         self.outcome.state = state
         if not self.apply or not operations:
@@ -161,9 +159,9 @@ class Runner:
         if "release" in kinds:
             rollout.fetch([*images.values(), *base_images.values()])
         elif "base" in kinds:
-            rollout.fetch(base_images.values())
+            rollout.fetch(list(base_images.values()))
         network = driver.prepare()
-        if "base" in kinds or "release" in kinds:
+        if "base" in kinds:
             references = {parts.images[name]: digests[parts.images[name]] for name in parts.base}
             state = rollout.apply_base(desired.base_hash, base_images, references)
         if "release" in kinds:
@@ -173,9 +171,11 @@ class Runner:
             state = rollout.reroute(plan.route_of(app))
         self.outcome.state = state
 
-    def _recovered(self, driver: local.ComposeDriver, rollout: Rollout, app: App | None) -> plan.Current:
-        """What is there once the traces of an interrupted run are dealt with."""
+    def _look(self, driver: local.ComposeDriver, rollout: Rollout, app: App | None) -> plan.Current:
+        """What is there, once the traces of an interrupted run are dealt with; a dry run leaves them."""
         found = driver.load()
+        if not self.apply:
+            return self._current(driver, found, app)
         if plan.interrupted(found):
             self.outcome.operations.append(
                 plan.Operation("recover", f"the run before was interrupted in phase {found.phase}: finished or undone")
@@ -212,7 +212,8 @@ class Runner:
             image = engine.local_image(reference)
             if image is None:
                 raise RolloutError(
-                    f"image {reference}: not found ({error}). Check its name and tag, that it was pushed, that the registry is "
+                    f"image {reference}: not found ({error}). Check its name and tag, that it was pushed, that the "
+                    "registry is "
                     "reachable from this host, and `docker login` for a private one."
                 ) from error
             repository = model_of.repository(reference)
@@ -260,10 +261,7 @@ class Runner:
     # rolled_back, absent
 
     def _rolled_back(self, driver: local.ComposeDriver, rollout: Rollout, wanted: str | None) -> None:
-        if self.apply:
-            current = self._recovered(driver, rollout, None)
-        else:
-            current = self._current(driver, driver.load(), None)
+        current = self._look(driver, rollout, None)
         operations, target = plan.plan_rollback(current, wanted)
         state = current.state
         self.outcome.operations += operations
@@ -280,6 +278,7 @@ class Runner:
             self.outcome.state = rollout.roll_back(target, state.route)
 
     def _absent(self, driver: local.ComposeDriver, rollout: Rollout) -> None:
+        # What an interrupted run left goes with the rest.
         current = self._current(driver, driver.load(), None)
         self.outcome.operations = plan.plan_absent(current)
         self.outcome.diff = plan.describe(current.state, self.outcome.operations, release=None, route=None, base={})

@@ -9,11 +9,11 @@
 from __future__ import annotations
 
 import copy
-import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.compose import published_beyond_loopback
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
     LABEL,
     App,
@@ -45,8 +45,9 @@ class SecretFile:
     def access(self, uid: int, gid: int) -> tuple[int, int, int]:
         """Owner, group and mode of the file, for a container that starts as uid:gid.
 
-        One that starts as root may give its privileges up before it reads the secret (database images do), so there the file
-        is readable to everybody inside, as Docker's own secrets are. On the host the directory above it is root's alone.
+        One that starts as root may give its privileges up before it reads the secret (database images do), so there
+        the file is readable to everybody inside, as Docker's own secrets are. On the host the directory above it is
+        root's alone.
         """
         owner, group = uid if self.uid is None else self.uid, gid if self.gid is None else self.gid
         if self.mode is not None:
@@ -82,25 +83,6 @@ class Parts:
         return {name: str(service["image"]) for name, service in {**self.base, **self.swapped}.items()}
 
 
-def _loopback(host_ip: str) -> bool:
-    try:
-        return ipaddress.ip_address(host_ip.strip("[]")).is_loopback
-    except ValueError:
-        return False
-
-
-def beyond_loopback(model: Model) -> list[tuple[str, str]]:
-    """(service, port) of everything a compose model would publish to more than this host."""
-    found = []
-    for name, service in sorted((model.get("services") or {}).items()):
-        for port in service.get("ports") or []:
-            if not _loopback(str(port.get("host_ip") or "")):
-                address = port.get("host_ip") or "0.0.0.0"
-                text = f"{address}:{port.get('published') or '(random)'}:{port.get('target')}/{port.get('protocol', 'tcp')}"
-                found.append((name, text))
-    return found
-
-
 def split(model: Model, app: App) -> Parts:
     """Check the normalised model against the app and cut it in two."""
     services: dict[str, Model] = model.get("services") or {}
@@ -108,17 +90,12 @@ def split(model: Model, app: App) -> Parts:
     missing = sorted(swapped_names - set(services))
     if missing:
         raise InputError(
-            f"services.{missing[0]}: the compose file has no service of this name. It has {', '.join(sorted(services)) or 'none'}."
+            f"services.{missing[0]}: the compose file has no service of this name. It has "
+            f"{', '.join(sorted(services)) or 'none'}."
         )
-    published = beyond_loopback(model)
+    published = published_beyond_loopback(model)
     if published:
-        name, port = published[0]
-        host_side = port.rsplit(":", 2)
-        raise InputError(
-            f"compose file: service {name} publishes {port} beyond this host. Docker opens such a port past the firewall. "
-            f'Write "127.0.0.1:{host_side[-2]}:{host_side[-1].split("/")[0]}", or leave `ports` out: '
-            "the gateway reaches the services without it."
-        )
+        raise InputError(f"compose file: {published[0].evidence} {published[0].remediation}")
     for name, service in sorted(services.items()):
         _check_service(name, service, name in swapped_names, swapped_names)
     for name, secret in sorted((model.get("secrets") or {}).items()):
@@ -169,7 +146,8 @@ def _check_secret(name: str, secret: Model, app: App) -> None:
         return
     if secret.get("file"):
         raise InputError(
-            f"secrets.{name}: missing. The compose file has a secret of this name; give its value in `secrets`, from a vault."
+            f"secrets.{name}: missing. The compose file has a secret of this name; give its value in `secrets`, "
+            "from a vault."
         )
     kind = "external" if secret.get("external") else "environment" if "environment" in secret else "content"
     raise InputError(
@@ -290,7 +268,7 @@ def release_volumes(parts: Parts) -> list[Volume]:
 
 
 def release_model(app: App, parts: Parts, release: Release, directory: str) -> Model:
-    """The project of a release. A replica is a service of its own, so that each has an address that outlives a reboot."""
+    """The project of a release. A replica is a service of its own: each has an address that outlives a reboot."""
     services: Model = {}
     secrets: Model = {}
     project = project_name(app.name, release.id)
@@ -357,7 +335,7 @@ def repository(reference: str) -> str:
 
 
 def pinned_reference(reference: str, digest: str) -> str:
-    """A reference that names exactly one content. An image that came from no registry is named by its id (digest `image:<id>`)."""
+    """A reference that names exactly one content: by digest, or by id where the image came from no registry."""
     if digest.startswith(LOCAL_IMAGE):
         return digest[len(LOCAL_IMAGE) :]
     return f"{repository(reference)}@{digest}"

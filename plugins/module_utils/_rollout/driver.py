@@ -45,10 +45,10 @@ class Driver(Protocol):
         """Pull what is not there; the references that were pulled."""
 
     def prepare(self) -> Network:
-        """Make the network of the app and attach the gateway to it."""
+        """Make the network of the app, attach the gateway to it, and make the volumes of a release."""
 
     def apply_base(self) -> None:
-        """Bring the services that are never swapped, and volumes, to the wanted state and wait for their health."""
+        """Bring the services that are never swapped to the wanted state and wait for their health."""
 
     def remove_base(self) -> None:
         """Remove the services and networks of the app; volumes stay."""

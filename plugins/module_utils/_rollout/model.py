@@ -234,7 +234,8 @@ def parse_app(options: Mapping[str, Any]) -> App:
         for route in service.routes:
             if route in owner:
                 raise InputError(
-                    f"services: {owner[route]} and {service.name} both claim the route {route}. Give each its own prefix."
+                    f"services: {owner[route]} and {service.name} both claim the route {route}. Give each its own "
+                    "prefix."
                 )
             owner[route] = service.name
     domains = tuple(dict.fromkeys(str(domain).lower() for domain in options.get("domains") or []))

@@ -78,7 +78,7 @@ class Rollout:
     # Verbs
 
     def apply_base(self, base_hash: str | None, images: Mapping[str, str], references: Mapping[str, str]) -> State:
-        """The services that are never swapped, and the volumes."""
+        """The services that are never swapped."""
         with self.journal.step("base"):
             self.driver.apply_base()
         state = self.driver.load()

@@ -148,7 +148,8 @@ def check_other_apps(app: App, others: Mapping[str, State]) -> None:
             taken = sorted(set(app.domains) & set(route.domains)) if route else []
             if taken:
                 raise InputError(
-                    f"domains: {taken[0]} already belongs to app {name}. Remove it there first, or give {app.name} another domain."
+                    f"domains: {taken[0]} already belongs to app {name}. Remove it there first, or give {app.name} "
+                    "another domain."
                 )
 
 

@@ -1,0 +1,175 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the daffathan.platform authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Ansible module: what compose_rollout knows about the apps of a host."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: compose_rollout_info
+short_description: Releases, colours, health and history of the apps of a host
+version_added: 0.1.0
+author:
+  - the daffathan.platform authors (@daffathan)
+description:
+  - Tells which release of each app serves, which one a rollback returns to, how their containers are, and what
+    happened before.
+  - A host without any app, or without Docker, has an empty list of apps.
+extends_documentation_fragment:
+  - daffathan.platform._attributes
+  - daffathan.platform._attributes.info
+options:
+  app:
+    description: Name of one app. By default all apps of the host. A name the host does not have gives an empty list.
+    type: str
+requirements:
+  - Docker SDK for Python 5.0 or later (C(python3-docker)), where there are apps
+seealso:
+  - module: daffathan.platform.compose_rollout
+"""
+
+EXAMPLES = r"""
+- name: Look at the apps
+  daffathan.platform.compose_rollout_info:
+  register: rollouts
+
+- name: Show what serves
+  ansible.builtin.debug:
+    msg: "{{ item.name }}: {{ item.live.release }} ({{ item.live.colour }})"
+  loop: "{{ rollouts.apps }}"
+  loop_control:
+    label: "{{ item.name }}"
+"""
+
+RETURN = r"""
+apps:
+  description: The apps, in the order of their names.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Name of the app.
+      type: str
+    domains:
+      description: Host names of the app.
+      type: list
+      elements: str
+    phase:
+      description: V(idle), or the phase in which a run was interrupted; the next run finishes or undoes it.
+      type: str
+    live:
+      description: The release that serves; none before the first one.
+      type: dict
+      contains:
+        release:
+          description: Id of the release.
+          type: str
+        colour:
+          description: V(blue) or V(green).
+          type: str
+        created:
+          description: When the release was made, in UTC.
+          type: str
+        loaded:
+          description: Whether the gateway answers that it has this release loaded.
+          type: bool
+        services:
+          description: C(image), C(digest), C(routes), C(containers) (how many there should be), C(running) and
+            C(health) by service.
+          type: dict
+          sample: {"api": {"containers": 1, "health": "healthy", "image": "labs/api:1.1.0", "running": 1}}
+    previous:
+      description: The release that a rollback returns to, in the form of C(live) with its containers stopped.
+      type: dict
+    history:
+      description: The last 50 events with C(at), C(event) (V(deployed), V(rolled_back), V(failed), V(interrupted))
+        and C(release).
+      type: list
+      elements: dict
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.daffathan.platform.plugins.module_utils._docker.compose_driver import (
+    ComposeDriver,
+    known_apps,
+    read_state,
+)
+from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine import Engine
+from ansible_collections.daffathan.platform.plugins.module_utils._docker.probe import health_of
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gateway import release_of
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
+    LABEL,
+    Release,
+    RolloutError,
+    parse_app_name,
+)
+
+
+def health_of_service(running: list[Any], wanted: int) -> str:
+    if len(running) < wanted:
+        return "degraded" if running else "stopped"
+    said = {health_of(container) or "healthy" for container in running}
+    return next((word for word in ("unhealthy", "starting") if word in said), "healthy")
+
+
+def describe_release(driver: ComposeDriver, release: Release | None, routes: dict[str, Any]) -> dict[str, Any] | None:
+    if release is None:
+        return None
+    containers = driver.release_containers(release.id)
+    services = {}
+    for name, service in release.services.items():
+        mine = [container for container in containers if container.labels.get(f"{LABEL}.service") == name]
+        running = [container for container in mine if container.status == "running"]
+        services[name] = {
+            "image": service.image,
+            "digest": service.digest,
+            "routes": list(routes.get(name, {}).get("routes", [])),
+            "containers": len(service.addresses),
+            "running": len(running),
+            "health": health_of_service(running, len(service.addresses)),
+        }
+    return {
+        "release": release.id,
+        "colour": release.colour,
+        "created": release.created,
+        "loaded": release_of(driver.loaded_generation()) == release.id,
+        "services": services,
+    }
+
+
+def describe_app(engine: Engine, name: str) -> dict[str, Any]:
+    state = read_state(name)
+    driver = ComposeDriver(engine, name)
+    routes = dict(state.route.services) if state.route else {}
+    return {
+        "name": name,
+        "domains": list(state.route.domains) if state.route else [],
+        "phase": state.phase,
+        "live": describe_release(driver, state.live, routes),
+        "previous": describe_release(driver, state.previous, routes),
+        "history": [dict(entry) for entry in state.history],
+    }
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec={"app": {"type": "str"}}, supports_check_mode=True)
+    wanted = module.params["app"]
+    try:
+        if wanted is not None:
+            parse_app_name(wanted)
+        names = [name for name in known_apps() if wanted in (None, name)]
+        engine = Engine() if names else None
+        apps = [describe_app(engine, name) for name in names] if engine is not None else []
+    except RolloutError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=False, apps=apps)
+
+
+if __name__ == "__main__":
+    main()
