@@ -1,0 +1,202 @@
+# Copyright (c) 2026, the daffathan.platform authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A host in memory, with a driver that can be killed before and after everything it does."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout import state as states
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.driver import Observed
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gateway import generation, release_of, render
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
+    App,
+    Release,
+    ReleasedService,
+    RolloutError,
+    Service,
+)
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.plan import app_of
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import Network, Route, State
+
+APP = App("labs", ("labs.example.test",), (Service("api", 3001, ("/",), "/health"),))
+NETWORK = Network("labs_private", "10.9.0.0/24", "10.9.0.254")
+
+
+class Killed(BaseException):
+    """The process is gone: nothing of it runs any more."""
+
+
+def release(number: int, *, good: bool = True) -> Release:
+    digest = "sha256:" + ("good" if good else "ill")
+    service = ReleasedService("registry/api:1", digest, 3001, (f"10.9.0.{128 + number}",), "/health")
+    colour = "blue" if number % 2 else "green"
+    return Release(f"r20260101t0000{number:02}-{number:08x}", f"hash{number}", colour, "2026-01-01", {"api": service})
+
+
+@dataclass
+class Container:
+    running: bool = False
+    restart: str = "no"
+    ready: bool = False
+    was_ready: bool = False
+
+
+@dataclass
+class World:
+    """What survives a kill. `written` is the gateway's file, `loaded` what its workers have."""
+
+    state: str | None = None
+    containers: dict[str, Container] = field(default_factory=dict)
+    files: set[str] = field(default_factory=set)
+    written: str | None = None
+    loaded: str | None = None
+    network: Network | None = NETWORK
+    # Releases that old workers may still send requests to.
+    in_flight: set[str] = field(default_factory=set)
+    broken: list[str] = field(default_factory=list)
+
+    def check(self) -> None:
+        """I1-I3 at every instant: what is reachable runs and has been ready."""
+        for name in {release_of(generation(self.loaded))} - {None} | self.in_flight:
+            container = self.containers.get(str(name))
+            if container is None or not container.running:
+                self.broken.append(f"{name} is reachable and does not run")
+            elif not container.was_ready:
+                self.broken.append(f"{name} is reachable and never was ready")
+
+    def reboot(self) -> None:
+        for container in self.containers.values():
+            container.running = container.restart == "unless-stopped"
+        self.loaded = self.written
+        self.in_flight = set()
+        self.check()
+
+
+class Driver:
+    """Implements the protocol over a World; dies at step `kill_at` of its side effects (before, or after it)."""
+
+    def __init__(self, world: World, kill_at: int | None = None, fail: str | None = None) -> None:
+        self.world = world
+        self.kill_at = kill_at
+        self.fail = fail
+        self.steps = 0
+
+    def effect(self, name: str) -> None:
+        """Called right before and right after each side effect."""
+        self.world.check()
+        self.steps += 1
+        if self.kill_at == self.steps:
+            raise Killed(name)
+        if self.fail == name:
+            self.fail = None
+            raise RolloutError(f"{name} fails on purpose")
+
+    def inventory(self) -> Mapping[str, Observed]:
+        return {
+            name: Observed(1, int(c.running), int(c.running and c.ready)) for name, c in self.world.containers.items()
+        }
+
+    def release_files(self) -> Collection[str]:
+        return sorted(self.world.files)
+
+    def load(self) -> State:
+        return states.loads("labs", self.world.state)
+
+    def save(self, state: State) -> None:
+        self.effect("save")
+        self.world.state = state.dumps()
+        self.effect("saved")
+
+    def loaded_generation(self) -> str | None:
+        return generation(self.world.loaded)
+
+    def written_generation(self) -> str | None:
+        return generation(self.world.written)
+
+    def prepare(self) -> Network:
+        return NETWORK
+
+    def fetch(self, references: Collection[str]) -> list[str]:
+        return []
+
+    def apply_base(self) -> None:
+        self.effect("base")
+
+    def remove_base(self) -> None:
+        self.effect("remove_base")
+
+    def erase(self) -> None:
+        self.effect("erase")
+        self.world.state = None
+
+    def start(self, release: Release) -> None:
+        self.effect("start")
+        self.world.files.add(release.id)
+        self.effect("files")
+        self.world.containers[release.id] = Container(running=True)
+        self.effect("started")
+
+    def resume(self, release: Release) -> None:
+        self.effect("resume")
+        self.world.containers[release.id].restart = "no"
+        self.effect("resume policy")
+        self.world.containers[release.id].running = True
+        self.effect("resumed")
+
+    def ready(self, release: Release) -> None:
+        self.effect("ready")
+        container = self.world.containers.get(release.id)
+        if container is None or not container.running or release.services["api"].digest == "sha256:ill":
+            raise RolloutError(f"{release.id} does not get ready")
+        container.ready = container.was_ready = True
+
+    def keep(self, release: Release, always: bool) -> None:
+        self.effect("keep")
+        if release.id in self.world.containers:
+            self.world.containers[release.id].restart = "unless-stopped" if always else "no"
+        self.effect("kept")
+
+    def shift(self, release: Release, route: Route) -> str:
+        text = render(app_of("labs", route, release), release, NETWORK.gateway)
+        self.effect("test")
+        self._load(text)
+        return str(generation(text))
+
+    def forget(self) -> None:
+        self._load(None)
+
+    def _load(self, text: str | None) -> None:
+        self.effect("write")
+        self.world.written = text
+        self.effect("written")
+        before = release_of(generation(self.world.loaded))
+        if before is not None and before != release_of(generation(text)):
+            self.world.in_flight.add(before)
+        self.world.loaded = text
+        self.effect("loaded")
+
+    def fence(self, generation: str | None) -> None:
+        self.effect("fence")
+
+    def drain(self, release: Release) -> Mapping[str, Any]:
+        self.effect("drain")
+        self.world.in_flight.discard(release.id)
+        return {"by": "workers", "ms": 1, "open": 0, "forced": False}
+
+    def stop(self, release: Release) -> None:
+        self.effect("stop")
+        if release.id in self.world.containers:
+            self.world.containers[release.id].running = False
+        self.effect("stopped")
+
+    def remove(self, release_id: str) -> None:
+        self.effect("remove")
+        self.world.containers.pop(release_id, None)
+        self.effect("removed")
+        self.world.files.discard(release_id)
+        self.effect("files removed")

@@ -1,0 +1,200 @@
+# Copyright (c) 2026, the daffathan.platform authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import pytest
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout import plan
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gateway import generation, release_of
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.journal import Journal
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import Release, RolloutError
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.phases import Rollout
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import State, loads
+
+from tests.unit.plugins.module_utils.rollout.simulation import APP, NETWORK, Driver, Killed, World, release
+
+ROUTE = plan.route_of(APP)
+Run = Callable[[Driver], State]
+
+
+def present(candidate: Release) -> Run:
+    """What the module does with `state: present`: settle the past, then deploy when the content differs."""
+
+    def run(driver: Driver) -> State:
+        rollout = Rollout(driver, Journal(None))
+        state = rollout.recover()
+        if state.live is not None and state.live.hash == candidate.hash:
+            if plan.serving(state.live, driver.inventory()):
+                return state
+        return rollout.deploy(candidate, ROUTE)
+
+    return run
+
+
+def rolled_back(driver: Driver) -> State:
+    rollout = Rollout(driver, Journal(None))
+    current = plan.Current(rollout.recover(), driver.inventory(), None, None)
+    _, target = plan.plan_rollback(current, None)
+    return current.state if target is None else rollout.roll_back(target, ROUTE)
+
+
+def absent(driver: Driver) -> State:
+    Rollout(driver, Journal(None)).remove()
+    return State("labs")
+
+
+def world_after(*runs: Run) -> World:
+    world = World()
+    world.state = State("labs", network=NETWORK).dumps()
+    for run in runs:
+        run(Driver(world))
+    assert world.broken == []
+    return world
+
+
+def live(world: World) -> str | None:
+    return release_of(generation(world.loaded))
+
+
+def assert_settled(world: World) -> State:
+    """I1-I8 once a run has ended: one release live, at most one kept, nothing left over."""
+    state = loads("labs", world.state)
+    kept = {entry.id for entry in (state.live, state.previous) if entry is not None}
+    assert world.broken == []
+    assert state.phase == "idle" and state.candidate is None and state.next_route is None
+    assert set(world.containers) == kept == world.files
+    assert state.live is None or live(world) == state.live.id == release_of(generation(world.written))
+    for name, container in world.containers.items():
+        is_live = state.live is not None and name == state.live.id
+        assert container.running == is_live, name
+        assert container.restart == ("unless-stopped" if is_live else "no"), name
+    return state
+
+
+def test_first_release_serves() -> None:
+    state = assert_settled(world_after(present(release(1))))
+    assert state.live == release(1) and state.previous is None
+
+
+def test_second_release_keeps_the_first_and_the_third_lets_it_go() -> None:
+    state = assert_settled(world_after(present(release(1)), present(release(2)), present(release(3))))
+    assert (state.live, state.previous) == (release(3), release(2))
+
+
+def test_rollback_returns_and_repeated_changes_nothing() -> None:
+    world = world_after(present(release(1)), present(release(2)), rolled_back)
+    state = assert_settled(world)
+    assert (state.live, state.previous) == (release(1), release(2))
+    assert rolled_back(Driver(world)) == state
+
+
+def test_deploy_after_a_rollback_can_be_rolled_back_again() -> None:
+    state = assert_settled(world_after(present(release(1)), present(release(2)), rolled_back, present(release(3)), rolled_back))
+    assert (state.live, state.previous) == (release(1), release(3))
+
+
+def test_absent_leaves_nothing() -> None:
+    world = world_after(present(release(1)), present(release(2)), absent)
+    assert (world.state, world.containers, world.files, world.loaded) == (None, {}, set(), None)
+
+
+@pytest.mark.parametrize("step", ["start", "files", "started", "ready", "keep", "test", "written", "loaded", "fence"])
+@pytest.mark.parametrize("first", [True, False], ids=["first release", "second release"])
+def test_failure_before_the_switch_leaves_the_old_one_alone(step: str, first: bool) -> None:
+    world = world_after() if first else world_after(present(release(1)))
+    with pytest.raises(RolloutError, match="taken away"):
+        present(release(2))(Driver(world, fail=step))
+    state = assert_settled(world)
+    assert live(world) == (None if first else release(1).id)
+    assert state.history[-1]["event"] == "failed"
+
+
+def test_ill_release_never_gets_a_request() -> None:
+    world = world_after(present(release(1)))
+    with pytest.raises(RolloutError, match="keeps serving"):
+        present(release(2, good=False))(Driver(world))
+    assert assert_settled(world).live == release(1)
+
+
+def test_failed_rollback_keeps_both() -> None:
+    world = world_after(present(release(1)), present(release(2)))
+    with pytest.raises(RolloutError):
+        rolled_back(Driver(world, fail="ready"))
+    state = assert_settled(world)
+    assert (state.live, state.previous) == (release(2), release(1))
+
+
+def steps_of(world: World, run: Run) -> int:
+    driver = Driver(copy.deepcopy(world))
+    run(driver)
+    return driver.steps
+
+
+SCENARIOS: dict[str, tuple[list[Run], Run, set[str | None]]] = {
+    "first": ([], present(release(1)), {release(1).id}),
+    "second": ([present(release(1))], present(release(2)), {release(2).id}),
+    "third": ([present(release(1)), present(release(2))], present(release(3)), {release(3).id}),
+    "rollback": ([present(release(1)), present(release(2))], rolled_back, {release(1).id}),
+}
+
+
+@pytest.mark.parametrize("reboot", [False, True], ids=["kill", "power loss"])
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_the_same_command_after_a_kill_anywhere_ends_well(name: str, reboot: bool) -> None:
+    before, run, wanted = SCENARIOS[name]
+    start = world_after(*before)
+    total = steps_of(start, run)
+    assert total > 15
+    for step in range(1, total + 1):
+        world = copy.deepcopy(start)
+        with pytest.raises(Killed):
+            run(Driver(world, kill_at=step))
+        if reboot:
+            world.reboot()
+        run(Driver(world))
+        assert_settled(world)
+        assert live(world) in wanted, f"killed at step {step}"
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_another_command_after_a_kill_anywhere_ends_well(name: str) -> None:
+    before, run, _ = SCENARIOS[name]
+    start = world_after(*before)
+    for step in range(1, steps_of(start, run) + 1):
+        world = copy.deepcopy(start)
+        with pytest.raises(Killed):
+            run(Driver(world, kill_at=step))
+        present(release(9))(Driver(world))
+        assert_settled(world)
+        assert live(world) == release(9).id, f"killed at step {step}"
+
+
+def test_two_kills_in_a_row() -> None:
+    start = world_after(present(release(1)))
+    run = present(release(2))
+    for first in range(1, steps_of(start, run) + 1):
+        once = copy.deepcopy(start)
+        with pytest.raises(Killed):
+            run(Driver(once, kill_at=first))
+        for second in range(1, steps_of(once, run) + 1):
+            world = copy.deepcopy(once)
+            with pytest.raises(Killed):
+                run(Driver(world, kill_at=second))
+            run(Driver(world))
+            assert_settled(world)
+            assert live(world) == release(2).id, f"killed at steps {first} and {second}"
+
+
+def test_absent_after_a_kill_anywhere_leaves_nothing() -> None:
+    start = world_after(present(release(1)), present(release(2)))
+    for step in range(1, steps_of(start, absent) + 1):
+        world = copy.deepcopy(start)
+        with pytest.raises(Killed):
+            absent(Driver(world, kill_at=step))
+        absent(Driver(world))
+        assert (world.state, world.containers, world.files, world.loaded) == (None, {}, set(), None), step
+        assert world.broken == []
