@@ -180,7 +180,10 @@ class Runner:
             self.outcome.operations.append(
                 plan.Operation("recover", f"the run before was interrupted in phase {found.phase}: finished or undone")
             )
-        return self._current(driver, rollout.recover(), app)
+        state = rollout.recover()
+        # A removal that was finished just now took the directory with it.
+        os.makedirs(driver.directory, mode=0o700, exist_ok=True)
+        return self._current(driver, state, app)
 
     def _current(self, driver: local.ComposeDriver, state: State, app: App | None) -> plan.Current:
         lost = False

@@ -198,3 +198,29 @@ def test_absent_after_a_kill_anywhere_leaves_nothing() -> None:
         absent(Driver(world))
         assert (world.state, world.containers, world.files, world.loaded) == (None, {}, set(), None), step
         assert world.broken == []
+
+
+def test_deploy_after_a_removal_was_killed_starts_anew() -> None:
+    start = world_after(present(release(1)), present(release(2)))
+    for step in range(1, steps_of(start, absent) + 1):
+        world = copy.deepcopy(start)
+        with pytest.raises(Killed):
+            absent(Driver(world, kill_at=step))
+        present(release(9))(Driver(world))
+        assert assert_settled(world).live == release(9)
+        assert step < 3 or release(2).id not in world.containers
+
+
+def test_what_the_gateway_names_is_not_removed_when_the_state_is_lost() -> None:
+    world = world_after(present(release(1)))
+    world.state = None
+    Rollout(Driver(world), Journal(None)).recover()
+    assert world.containers[release(1).id].running and world.broken == []
+
+
+def test_release_that_was_ready_is_not_brought_up_by_a_reboot_after_its_undoing() -> None:
+    world = world_after(present(release(1)), present(release(2)))
+    with pytest.raises(RolloutError):
+        rolled_back(Driver(world, fail="loaded"))
+    world.reboot()
+    assert not world.containers[release(1).id].running
