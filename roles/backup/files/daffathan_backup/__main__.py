@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from daffathan_backup import backup
 from daffathan_backup.host import Host, load_config
@@ -24,10 +25,15 @@ CONFIG = "/etc/daffathan/backup.json"
 WAIT = 3600.0
 
 
+class Parser(argparse.ArgumentParser):
+    """Takes options only in full: an abbreviation could come to mean another one."""
+
+    def __init__(self, **keywords: Any) -> None:
+        super().__init__(allow_abbrev=False, **keywords)
+
+
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(
-        prog="daffathan-backup", description="Backups of the apps of this host.", allow_abbrev=False
-    )
+    top = Parser(prog="daffathan-backup", description="Backups of the apps of this host.")
     top.add_argument("--config", default=CONFIG, help=f"configuration ({CONFIG})")
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
     run = verbs.add_parser("run", help="back up all apps, or one")
