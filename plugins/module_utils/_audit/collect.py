@@ -1,0 +1,166 @@
+# Copyright (c) 2026, the daffathan.platform authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Private to this collection: it may change without notice.
+
+"""Read a host for the audit. What cannot be read becomes a finding of severity unknown; nothing is changed."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Callable
+
+from ansible_collections.daffathan.platform.plugins.module_utils._audit import engine, iptables, nftables, sockets
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.model import Address, Finding, clean, unknown
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.packet import Filter, Table
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.reach import Host
+from ansible_collections.daffathan.platform.plugins.module_utils._common.command import CommandError, run
+
+DAEMON_FILE = "/etc/docker/daemon.json"
+_DOCKERD = ("/usr/sbin/dockerd", "/usr/bin/dockerd", "/usr/local/bin/dockerd", "/snap/bin/dockerd")
+_COMMAND_TIMEOUT = 20.0
+_NOT_FOUND = 127
+_ROOT = "Run the module as root (become: true)."
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as handle:
+            return handle.read(1 << 20)
+    except OSError:
+        return ""
+
+
+def _engine(path: str, timeout: float, problems: list[Finding]) -> engine.Engine | None:
+    if not os.path.exists(path):
+        installed = [binary for binary in _DOCKERD if os.path.exists(binary)]
+        if installed:
+            evidence = f"{installed[0]} is installed, but there is no socket {path}: containers could not be examined."
+            remedy = "Start the engine (systemctl start docker), or name its socket with engine_socket."
+            problems.append(unknown("engine-not-examined", evidence, remedy))
+        return None
+    try:
+        return engine.read(path, timeout)
+    except engine.EngineError as error:
+        evidence = f"the engine behind {path} could not be examined: {error}."
+        problems.append(unknown("engine-not-examined", evidence, f"See systemctl status docker. {_ROOT}"))
+        return None
+
+
+def _daemon(problems: list[Finding]) -> engine.Daemon | None:
+    arguments: list[str] = []
+    pid = _read("/run/docker.pid").strip()
+    if pid.isdigit():
+        arguments = [word for word in _read(f"/proc/{pid}/cmdline").split("\0") if word]
+    try:
+        with open(DAEMON_FILE, encoding="utf-8") as handle:
+            text = handle.read()
+    except FileNotFoundError:
+        text = ""
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(unknown("daemon-file-not-read", f"{DAEMON_FILE}: {error}.", _ROOT, file=DAEMON_FILE))
+        return None
+    try:
+        return engine.parse_daemon(text, arguments)
+    except engine.EngineError as error:
+        remedy = "Correct the file; dockerd does not start with it."
+        problems.append(unknown("daemon-file-not-read", f"{DAEMON_FILE}: {error}.", remedy, file=DAEMON_FILE))
+        return None
+
+
+def _save(*argv: str) -> str:
+    return run(argv, timeout=_COMMAND_TIMEOUT).stdout
+
+
+def _legacy(family: int) -> bool:
+    """Whether the kernel holds tables of the legacy backend, which iptables-save of the nft backend does not show."""
+    return bool(_read(f"/proc/net/ip{'6' if family == 6 else ''}_tables_names").strip())
+
+
+def _iptables(family: int, inner: Callable[[Address], bool]) -> tuple[list[Table], bool]:
+    """The iptables tables of a family, and whether they cover what nft shows under the same names."""
+    command = "ip6tables" if family == 6 else "iptables"
+    legacy = _legacy(family)
+    try:
+        text = _save(f"{command}-save")
+    except CommandError as error:
+        # Without iptables the listing of nft is complete, unless the legacy backend holds tables.
+        if error.completed.rc == _NOT_FOUND and not legacy:
+            return [], False
+        raise
+    tables = iptables.parse(text, family, inner, command)
+    if "(nf_tables)" in text or not legacy:
+        if legacy:
+            tables += iptables.parse(_save(f"{command}-legacy-save"), family, inner, f"{command}-legacy")
+        return tables, "(nf_tables)" in text and "is incompatible" not in text
+    return tables, False
+
+
+def _filter(
+    families: list[int], inner: Callable[[Address], bool], routes: sockets.Routes, local: frozenset[Address]
+) -> Filter:
+    tables: list[Table] = []
+    covered: set[int] = set()
+    for family in families:
+        found, complete = _iptables(family, inner)
+        tables += found
+        if complete:
+            covered.add(family)
+    tables += nftables.parse(_save("nft", "-j", "list", "ruleset"), inner, frozenset(covered))
+    return Filter(tables, routes.interface, lambda address: address.is_loopback or address in local)
+
+
+def _ufw_enabled() -> str:
+    for line in _read("/etc/ufw/ufw.conf").splitlines():
+        key, _, value = line.partition("=")
+        if key.strip() == "ENABLED":
+            return clean(value.strip().strip("\"'").lower(), 8)
+    return ""
+
+
+def _setting(name: str) -> bool:
+    return _read(f"/proc/sys/net/{name}").strip() == "1"
+
+
+def host(engine_socket: str, timeout: float) -> Host:
+    """Everything the judgement needs, in one pass."""
+    problems: list[Finding] = []
+    running = _engine(engine_socket, timeout, problems)
+    bridges = running.bridges if running else frozenset()
+    try:
+        interfaces = sockets.external_interfaces(bridges)
+        found = sockets.listeners()
+        everywhere = frozenset(address for group in sockets.addresses().values() for address in group)
+    except (sockets.SocketError, OSError, ValueError) as error:
+        problems.append(unknown("sockets-not-examined", f"the sockets could not be read: {error}.", _ROOT))
+        interfaces, found, everywhere = [], [], frozenset()
+    routes = sockets.routes()
+    outside = {interface.name for interface in interfaces}
+
+    def inner(address: Address) -> bool:
+        name = routes.interface(address)
+        return address.is_loopback or bool(name and name not in outside)
+
+    families = [4] + ([6] if any(address.version == 6 for item in interfaces for address in item.addresses) else [])
+    packet_filter: Filter | None = None
+    try:
+        packet_filter = _filter(families, inner, routes, everywhere)
+    except (CommandError, iptables.RuleError, nftables.RuleSetError) as error:
+        remedy = f"Install iptables and nftables. {_ROOT}"
+        problems.append(unknown("rules-not-examined", f"the packet filter could not be read: {error}.", remedy))
+    owners = sockets.Owners()
+    return Host(
+        interfaces=interfaces,
+        listeners=found,
+        filter=packet_filter,
+        owner=owners.of,
+        today=datetime.datetime.now(datetime.timezone.utc).date(),
+        engine=running,
+        daemon=_daemon(problems),
+        ufw_enabled=_ufw_enabled(),
+        forwarding={4: _setting("ipv4/ip_forward"), 6: _setting("ipv6/conf/all/forwarding")},
+        route_localnet=tuple(name for name in sorted(outside) if _setting(f"ipv4/conf/{name}/route_localnet")),
+        problems=problems,
+    )

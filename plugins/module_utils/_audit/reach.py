@@ -1,0 +1,227 @@
+# Copyright (c) 2026, the daffathan.platform authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Private to this collection: it may change without notice.
+
+"""Which ports of a host answer to the outside, by the rules of its packet filter."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.engine import Container, Daemon, Engine
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.model import (
+    Address,
+    Finding,
+    clean,
+    host_ip_class,
+    parse_address,
+)
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.packet import Arrival, Filter, Packet
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.sockets import Interface, Listener, Owner
+
+GUARD_TABLE = "inet daffathan_guard"
+ENGINE_PROCESSES = ("docker-proxy", "dockerd")
+
+
+@dataclass
+class Host:
+    """Everything that was read from a host; `problems` is what could not be read."""
+
+    interfaces: list[Interface]
+    listeners: list[Listener]
+    filter: Filter | None
+    owner: Callable[[int], Owner]
+    today: datetime.date
+    engine: Engine | None = None
+    daemon: Daemon | None = None
+    ufw_enabled: str = ""
+    forwarding: dict[int, bool] = field(default_factory=lambda: {4: True, 6: True})
+    route_localnet: tuple[str, ...] = ()
+    problems: list[Finding] = field(default_factory=list)
+
+    @property
+    def guarded(self) -> bool:
+        return self.filter is not None and any(table.name == GUARD_TABLE for table in self.filter.tables)
+
+    def entrances(self) -> Iterator[tuple[Interface, Address]]:
+        """Every interface with every address a packet that comes in by it can be sent to."""
+        for interface in self.interfaces:
+            for other in self.interfaces:
+                for address in other.addresses:
+                    # A link-local address is only valid on its own link; without another one it is the only way in.
+                    alone = not any(a.version == 6 and not a.is_link_local for a in other.addresses)
+                    if not address.is_link_local or address.version == 4 or (alone and other is interface):
+                        yield interface, address
+
+    def container_at(self, address: Address) -> Container | None:
+        containers = self.engine.containers if self.engine else []
+        return next((c for c in containers if any(parse_address(text) == address for text in c.addresses)), None)
+
+    def publisher(self, proto: str, port: int) -> Container | None:
+        containers = self.engine.containers if self.engine else []
+        for container in containers:
+            if container.running and any(b.port == port and b.proto == proto for b in container.bindings):
+                return container
+        return None
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to one port: by INPUT to a socket, or translated to a container or another machine."""
+
+    proto: str
+    port: int
+    family: int
+    path: str
+    address: str
+    limits: tuple[str, ...] = ()
+    opaque: bool = False
+    inode: int = 0
+    listening: str = ""
+    container: str = ""
+    target: str = ""
+
+    def why(self, owner: str) -> str:
+        if self.path == "nat":
+            served = f"published by container {self.container}" if self.container else "forwarded"
+            text = f"{served} (translated to {self.target})"
+        else:
+            container = f", container {self.container}" if self.container else ""
+            text = f"{owner or 'a process that cannot be seen'}{container} listens on {self.listening}"
+        if self.limits:
+            text += f", only {' and '.join(self.limits)}"
+        return clean(text)
+
+
+def _packet(interface: Interface, address: Address, proto: str, port: int, local: bool = True) -> Packet:
+    return Packet(address.version, interface.name, address, proto, port, port, local)
+
+
+def ends(host: Host, packet: Packet) -> list[Arrival]:
+    """Where a packet ends; none of them is behind a translation or a route the kernel does not forward."""
+    if host.filter is None:
+        return []
+    found = host.filter.delivered(packet)
+    return [end for end in found if end.packet.local or host.forwarding.get(packet.family, True)]
+
+
+def _ways(host: Host, interface: Interface, address: Address, proto: str, port: int) -> Iterator[Way]:
+    for end in ends(host, _packet(interface, address, proto, port)):
+        common: dict[str, Any] = {"proto": proto, "port": port, "family": address.version, "address": str(address)}
+        common.update(limits=end.passage.limits, opaque=end.passage.opaque)
+        if not end.packet.local:
+            container = host.container_at(end.packet.destination)
+            target = f"{end.packet.destination} port {end.packet.port}"
+            yield Way(path="nat", target=target, container=clean(container.name) if container else "", **common)
+            continue
+        for item in host.listeners:
+            here = item.proto == proto and item.port == end.packet.port
+            if here and item.accepts(end.packet.destination, interface.name):
+                yield Way(path="input", inode=item.inode, listening=f"{item.address}:{item.port}", **common)
+                break
+
+
+def _candidates(host: Host) -> set[tuple[str, int]]:
+    """Ports worth a question: every other one is answered by the probe of an unnamed port."""
+    found = {(item.proto, item.port) for item in host.listeners if not item.address.is_loopback}
+    translated = host.filter.translated_ports() if host.filter else set()
+    return found | {(proto, port) for port in translated for proto in ("tcp", "udp", "sctp")}
+
+
+def ways_in(host: Host) -> list[Way]:
+    """Every way to every reachable port; of equal ways the least restricted one."""
+    best: dict[tuple[str, int, int, str], Way] = {}
+    for proto, port in sorted(_candidates(host)):
+        for interface, address in host.entrances():
+            for way in _ways(host, interface, address, proto, port):
+                key = (way.proto, way.port, way.family, way.path)
+                rank = (way.opaque, len(way.limits))
+                if key not in best or rank < (best[key].opaque, len(best[key].limits)):
+                    best[key] = way
+    return [best[key] for key in sorted(best)]
+
+
+def served_by(host: Host, way: Way) -> tuple[Owner, str]:
+    """The owner of the socket, and the container behind it."""
+    owner = host.owner(way.inode) if way.inode else Owner()
+    container = way.container or (clean(host.engine.named(owner.container)) if host.engine and owner.container else "")
+    if not container and owner.process in ENGINE_PROCESSES:
+        publisher = host.publisher(way.proto, way.port)
+        container = clean(publisher.name) if publisher else ""
+    return owner, container or owner.container[:12]
+
+
+def unnamed_port(host: Host) -> int:
+    """A port that no rule names and nothing listens on: what happens to it is what the filter does by default."""
+    taken = {item.port for item in host.listeners} | (host.filter.named_ports() if host.filter else set())
+    return next(port for port in range(1, 65536) if port not in taken)
+
+
+def open_by_default(host: Host) -> dict[int, Arrival]:
+    """Families in which a packet to any port gets in, with the least restricted way."""
+    found: dict[int, Arrival] = {}
+    port = unnamed_port(host)
+    for interface, address in host.entrances():
+        for proto in ("tcp", "udp"):
+            for end in ends(host, _packet(interface, address, proto, port)):
+                known = found.get(address.version)
+                rank = (end.passage.opaque, len(end.passage.limits))
+                if known is None or rank < (known.passage.opaque, len(known.passage.limits)):
+                    found[address.version] = end
+    return found
+
+
+def routed_containers(host: Host) -> list[str]:
+    """Containers that a neighbour reaches by their own addresses, with the host as its router."""
+    found = []
+    for container in host.engine.containers if host.engine and host.filter else []:
+        if not container.running:
+            continue
+        ports = {("tcp", unnamed_port(host)), *((binding.proto, binding.target) for binding in container.bindings)}
+        if any(_routed(host, text, proto, port) for text in container.addresses for proto, port in sorted(ports)):
+            found.append(clean(container.name))
+    return found
+
+
+def _routed(host: Host, text: str, proto: str, port: int) -> bool:
+    address = parse_address(text)
+    if address is None:
+        return False
+    arrivals = (end for i in host.interfaces for end in ends(host, _packet(i, address, proto, port, local=False)))
+    return any(not end.packet.local for end in arrivals)
+
+
+def routed_loopback(host: Host) -> list[str]:
+    """Ports published on loopback that a neighbour reaches all the same, by a packet to 127.0.0.1."""
+    found = []
+    for container, binding in bindings(host):
+        address = parse_address(binding.host_ip)
+        if address is None or not address.is_loopback:
+            continue
+        for interface in host.interfaces:
+            arrivals = ends(host, _packet(interface, address, binding.proto, binding.port))
+            if any(end.packet.translated and not end.packet.local for end in arrivals):
+                found.append(f"{clean(container.name)} {binding.host_ip}:{binding.port}/{binding.proto}")
+                break
+    return found
+
+
+def bindings(host: Host, running: bool = True) -> Iterator[tuple[Container, Any]]:
+    """The published ports of running, or of stopped, containers."""
+    for container in host.engine.containers if host.engine else []:
+        if container.running == running:
+            for binding in container.bindings:
+                yield container, binding
+
+
+def beyond_loopback(items: Iterable[tuple[Container, Any]]) -> Iterator[tuple[Container, Any, str]]:
+    """Those bindings that are not on loopback, with the class of their address."""
+    for container, binding in items:
+        kind = host_ip_class(binding.host_ip)
+        if kind != "loopback":
+            yield container, binding, kind
