@@ -62,9 +62,11 @@ options:
         type: str
   compose_files:
     description:
-      - Compose files to examine with O(mode=static), in YAML, or in JSON as C(docker compose config --format json) writes it.
-      - A file C(compose.override.yml) or C(compose.override.yaml) beside a file is examined as well, because Compose reads it.
-      - YAML needs PyYAML for the Python that runs the module. Variables come from a C(.env) file beside the compose file.
+      - Compose files to examine with O(mode=static), in YAML, or in JSON as C(docker compose config --format json)
+        writes it.
+      - A file C(compose.override.yml) or C(compose.override.yaml) beside a file is examined as well, because Compose
+        reads it.
+      - YAML needs PyYAML for the Python that runs the module. Variables come from a C(.env) file beside the file.
     type: list
     elements: path
     default: []
@@ -82,8 +84,8 @@ options:
     default: high
   engine_socket:
     description:
-      - Unix socket of Docker's engine. The environment variable E(DOCKER_HOST) is not looked at, so that no remote engine
-        is examined by mistake.
+      - Unix socket of Docker's engine. The environment variable E(DOCKER_HOST) is not looked at, so that no remote
+        engine is examined by mistake.
     type: path
     default: /run/docker.sock
   engine_timeout:
@@ -132,7 +134,10 @@ findings:
   elements: dict
   contains:
     id: {description: Kind of the finding., type: str, sample: published-port}
-    severity: {description: "One of V(critical), V(high), V(medium), V(low) and V(unknown).", type: str, sample: critical}
+    severity:
+      description: One of V(critical), V(high), V(medium), V(low) and V(unknown).
+      type: str
+      sample: critical
     proto: {description: Transport protocol., type: str, sample: tcp}
     host_ip: {description: Address of the host., type: str, sample: 198.51.100.7}
     port: {description: "Port of the host, V(0) where it is about no single port.", type: int, sample: 8080}
@@ -147,7 +152,10 @@ findings:
     service: {description: Service or network of a compose file., type: str, sample: api}
     file: {description: File in which the finding was made., type: str, sample: /etc/daffathan/apps/shop/compose.yml}
     line: {description: "Line of the file, V(0) where it is not known.", type: int, sample: 12}
-    evidence: {description: What was seen., type: str, sample: "8080/tcp is reachable over IPv4: published by container shop-api-1."}
+    evidence:
+      description: What was seen.
+      type: str
+      sample: "8080/tcp is reachable over IPv4: published by container shop-api-1."
     remediation: {description: What to do., type: str, sample: Publish it on loopback and create the container again.}
     fingerprint: {description: Stays the same for the same problem., type: str, sample: 4f1f5bd9c1b6a2f0}
 reachable:
@@ -225,8 +233,8 @@ def audit_file(
         return judge_compose(loaded.model, expected, locate=loaded.locate, today=today)
     except composefile.YamlMissing as error:
         remedy = (
-            "Install python3-yaml on the host, run the module on the controller (delegate_to: localhost), or give it the "
-            "output of `docker compose config --format json`."
+            "Install python3-yaml on the host, run the module on the controller (delegate_to: localhost), or give it "
+            "the output of `docker compose config --format json`."
         )
         return [unknown("compose-not-examined", f"{error}.", remedy, file=error.file)]
     except composefile.ComposeError as error:
