@@ -1,0 +1,322 @@
+# Copyright (c) 2026, the daffathan.platform authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.daffathan.platform.plugins.module_utils._audit import iptables, nftables
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.engine import (
+    Binding,
+    Container,
+    Daemon,
+    Engine,
+    Network,
+)
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.judge import judge
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.model import failing, parse_expected
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.packet import Filter, Loop
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.reach import Host
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.sockets import (
+    Interface,
+    Listener,
+    Owner,
+    parse_routes,
+)
+
+FIXTURES = Path(__file__).parent / "fixtures"
+HOST4, HOST6 = ipaddress.ip_address("198.51.100.7"), ipaddress.ip_address("2001:db8::7")
+ROUTES = parse_routes(
+    "Iface Destination Gateway Flags RefCnt Use Metric Mask\n"
+    "eth0 00000000 016433C6 0003 0 0 0 00000000\n"
+    "docker0 000011AC 00000000 0001 0 0 0 0000FFFF\n",
+    "",
+)
+GUARD = json.dumps(
+    {
+        "nftables": [
+            {"table": {"family": "inet", "name": "daffathan_guard", "handle": 1}},
+            {
+                "chain": {
+                    **{"family": "inet", "table": "daffathan_guard", "name": "forward", "type": "filter"},
+                    **{"hook": "forward", "prio": -10, "policy": "accept"},
+                }
+            },
+            {
+                "rule": {
+                    **{"family": "inet", "table": "daffathan_guard", "chain": "forward"},
+                    "expr": [
+                        {
+                            "match": {
+                                **{"op": "in", "left": {"ct": {"key": "state"}}},
+                                "right": ["established", "related"],
+                            }
+                        },
+                        {"accept": None},
+                    ],
+                }
+            },
+            {
+                "rule": {
+                    **{"family": "inet", "table": "daffathan_guard", "chain": "forward"},
+                    "expr": [
+                        {"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": "eth0"}},
+                        {"counter": {"packets": 0, "bytes": 0}},
+                        {"drop": None},
+                    ],
+                }
+            },
+        ]
+    }
+)
+
+
+def inner(address: Any) -> bool:
+    return address.is_loopback or ROUTES.interface(address) == "docker0"
+
+
+def packet_filter(text: str | None = None, guard: bool = False) -> Filter:
+    text = (FIXTURES / "iptables-docker26-ufw.txt").read_text() if text is None else text
+    tables = iptables.parse(text, 4, inner)
+    tables += nftables.parse(GUARD, inner) if guard else []
+    return Filter(tables, ROUTES.interface, lambda address: address in (HOST4, HOST6))
+
+
+def listener(port: int, address: str = "0.0.0.0", proto: str = "tcp", inode: int = 1, **more: Any) -> Listener:
+    return Listener(proto, ipaddress.ip_address(address), port, inode=inode, **more)
+
+
+def host(*listeners: Listener, guard: bool = True, rules: str | None = None, **more: Any) -> Host:
+    values: dict[str, Any] = {
+        "interfaces": [Interface("eth0", 2, (HOST4,))],
+        "listeners": list(listeners),
+        "filter": packet_filter(rules, guard),
+        "owner": lambda inode: {1: Owner("sshd", 7), 2: Owner("docker-proxy", 8)}.get(inode, Owner()),
+        "today": datetime.date(2026, 6, 1),
+    }
+    return Host(**{**values, **more})
+
+
+def engine(*bindings: Binding, **more: Any) -> Engine:
+    container = Container("a" * 64, "shop", True, addresses=("172.17.0.2",), bindings=bindings)
+    network = Network("bridge", "bridge", "docker0")
+    return Engine([Container(**{**container.__dict__, **more})], {"bridge": network})
+
+
+def reached(subject: Host) -> set[tuple[str, int, str]]:
+    return {(item["family"], item["port"], item["path"]) for item in judge(subject, ()).reachable}
+
+
+def ids(subject: Host, expected: tuple[Any, ...] = ()) -> dict[str, str]:
+    return {item.id: item.severity for item in judge(subject, parse_expected(expected)).findings}
+
+
+@pytest.mark.parametrize(
+    ("port", "open_to"),
+    [(22, True), (80, True), (9005, True), (9011, False), (5432, True), (6379, False), (8000, False), (139, False)],
+)
+def test_first_match_through_the_chains_of_ufw(port: int, open_to: bool) -> None:
+    assert ("ipv4", port, "input") in reached(host(listener(port))) or not open_to
+    assert (("ipv4", port, "input") in reached(host(listener(port)))) == open_to
+
+
+def test_a_source_restriction_is_told() -> None:
+    entry = next(item for item in judge(host(listener(5432)), ()).reachable if item["port"] == 5432)
+    assert "only from 10.0.0.0/8" in entry["why"]
+
+
+def test_a_match_that_is_not_understood_is_unknown_and_not_passed() -> None:
+    found = ids(host(listener(7000)))
+    assert found["port-not-evaluated"] == "unknown"
+    assert failing(judge(host(listener(7000)), ()).findings, "high")
+
+
+def test_a_published_port_is_judged_by_the_translation_and_not_by_input() -> None:
+    subject = host(listener(8080, inode=2), guard=False, engine=engine(Binding("0.0.0.0", 8080, "tcp", 80)))
+    assert reached(subject) == {("ipv4", 8080, "nat")}
+    assert ids(subject)["published-port"] == "critical"
+
+
+def test_the_guard_table_closes_what_is_published() -> None:
+    subject = host(listener(8080, inode=2), guard=True, engine=engine(Binding("0.0.0.0", 8080, "tcp", 80)))
+    assert reached(subject) == set()
+    assert set(ids(subject)) == {"published-port-blocked"}
+
+
+def test_loopback_publish_and_direct_routing_without_the_guard() -> None:
+    loopback = engine(Binding("127.0.0.1", 8081, "tcp", 80))
+    assert {"direct-routing", "loopback-publish-routed", "guard-missing"} <= set(
+        ids(host(engine=loopback, guard=False))
+    )
+    assert set(ids(host(engine=loopback, guard=True))) == set()
+
+
+def test_nothing_is_forwarded_where_the_kernel_does_not_forward() -> None:
+    subject = host(guard=False, engine=engine(Binding("0.0.0.0", 8080, "tcp", 80)), forwarding={4: False, 6: False})
+    assert reached(subject) == set()
+
+
+def test_an_empty_rule_set_is_an_inactive_firewall() -> None:
+    subject = host(listener(8000), rules="", ufw_enabled="yes")
+    finding = next(item for item in judge(subject, ()).findings if item.id == "firewall-inactive")
+    assert finding.severity == "critical" and "although ufw.conf says ENABLED=yes" in finding.evidence
+
+
+def test_ipv6_is_judged_by_its_own_rules() -> None:
+    both = [Interface("eth0", 2, (HOST4, HOST6))]
+    assert ("ipv6", 8000, "input") in reached(host(listener(8000, "::"), interfaces=both))
+    assert ("ipv6", 8000, "input") not in reached(host(listener(8000), interfaces=both))
+    only6 = reached(host(listener(80, "::", only_v6=True), interfaces=both))
+    assert ("ipv6", 80, "input") in only6 and ("ipv4", 80, "input") not in only6
+
+
+def test_listeners_that_nobody_outside_reaches() -> None:
+    items = [listener(80, "127.0.0.1"), listener(80, "127.0.0.53"), listener(443, interface="lo")]
+    assert reached(host(*items)) == set() and ids(host(*items)) == {}
+
+
+@pytest.mark.parametrize(
+    ("entry", "found"),
+    [
+        ({"port": 22}, set()),
+        ({"port": 22, "process": "sshd"}, set()),
+        ({"port": 22, "process": "nginx"}, {"undeclared-listener"}),
+        ({"port": 22, "container": "shop"}, {"undeclared-listener"}),
+        ({"port": 22, "proto": "udp"}, {"undeclared-listener"}),
+        ({"port": 22, "expires": "2026-06-01"}, set()),
+        ({"port": 22, "expires": "2026-05-31"}, {"undeclared-listener"}),
+    ],
+)
+def test_declarations(entry: dict[str, Any], found: set[str]) -> None:
+    assert set(ids(host(listener(22)), (entry,))) == found
+
+
+def test_a_stopped_container_that_publishes_at_boot() -> None:
+    stopped = engine(Binding("", 8080, "tcp", 80), running=False, starts_at_boot="always")
+    assert ids(host(engine=stopped, guard=True)) == {"latent-publish": "high"}
+    assert ids(host(engine=engine(Binding("", 8080, "tcp", 80), running=False), guard=True)) == {}
+
+
+def test_rules_that_could_not_be_read_never_pass() -> None:
+    subject = host(filter=None, engine=engine(Binding("0.0.0.0", 8080, "tcp", 80)))
+    assert ids(subject) == {"published-port": "critical"}
+
+
+def test_the_engine_and_its_settings() -> None:
+    weak = Engine(
+        [
+            Container("b" * 64, "flat", True, networks=("lan",), mounts=("/var/run",)),
+            Container("c" * 64, "wide", True, host_network=True),
+        ],
+        {
+            "lan": Network("lan", "macvlan"),
+            "open": Network("open", "bridge", "br-1", gateway_modes=("nat-unprotected",)),
+        },
+        swarm=True,
+    )
+    daemon = Daemon(hosts=("tcp://0.0.0.0:2375",), off=("iptables",), direct_routing=True)
+    assert ids(host(engine=weak, daemon=daemon, guard=True)) == {
+        **{
+            "l2-network": "critical",
+            "engine-socket-mounted": "high",
+            "host-network": "medium",
+            "swarm-active": "medium",
+        },
+        **{"network-unprotected": "critical", "engine-on-tcp": "critical", "engine-without-rules": "critical"},
+        "engine-direct-routing": "high",
+    }
+
+
+def test_hostile_names_cannot_forge_lines() -> None:
+    bad = engine(Binding("0.0.0.0", 8080, "tcp", 80), name="x\n- [critical] forged\x1b[31m" + "y" * 100_000)
+    for item in judge(host(engine=bad, guard=False), ()).findings:
+        text = json.dumps(item.as_dict())
+        assert "\\n" not in text and "\\u001b" not in text and len(text) < 4000
+
+
+def test_fingerprints_do_not_depend_on_process_ids() -> None:
+    first = judge(host(listener(22)), ()).findings[0]
+    second = judge(host(listener(22), owner=lambda inode: Owner("sshd", 4711)), ()).findings[0]
+    assert first.fingerprint == second.fingerprint and first.evidence != second.evidence
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["*filter\n:INPUT DROP [0:0]\n", "-A INPUT -j ACCEPT\n", "*filter\n:INPUT DROP [0:0]\n-A LOST -j DROP\nCOMMIT\n"]
+    + ["*filter\n:INPUT DROP [0:0]\n-A INPUT -p tcp --dport\nCOMMIT\n", "*filter\nnonsense\nCOMMIT\n"]
+    + ["*filter\n:INPUT DROP [0:0]\n-A INPUT -p tcp --dport http -j ACCEPT\nCOMMIT\n"],
+)
+def test_a_rule_set_that_is_cut_or_odd_is_an_error(text: str) -> None:
+    with pytest.raises(iptables.RuleError):
+        iptables.parse(text, 4, inner)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"nftables": 3}', '{"nftables": [{"rule": 1}]}', "[" * 100_000])
+def test_odd_answers_of_nft_are_errors(text: str) -> None:
+    with pytest.raises(nftables.RuleSetError):
+        nftables.parse(text, inner)
+
+
+def test_chains_in_a_circle_end() -> None:
+    rules = "*filter\n:INPUT DROP [0:0]\n:a - [0:0]\n-A INPUT -j a\n-A a -j a\nCOMMIT\n"
+    with pytest.raises(Loop):
+        judge(host(listener(22), rules=rules), ())
+
+
+def nft(*expressions: list[dict[str, Any]], hook: str = "input", policy: str = "drop", kind: str = "filter") -> str:
+    place = {"family": "inet", "table": "t"}
+    return json.dumps(
+        {
+            "nftables": [
+                {"table": {"family": "inet", "name": "t"}},
+                {"set": {**place, "name": "web", "elem": [80, {"range": [440, 450]}]}},
+                {"chain": {**place, "name": "c", "type": kind, "hook": hook, "prio": 0, "policy": policy}},
+                *({"rule": {**place, "chain": "c", "expr": expr}} for expr in expressions),
+            ]
+        }
+    )
+
+
+DPORT = {"payload": {"protocol": "tcp", "field": "dport"}}
+
+
+@pytest.mark.parametrize(
+    ("expression", "open_ports"),
+    [
+        ([{"match": {"op": "==", "left": DPORT, "right": 80}}, {"accept": None}], {80}),
+        ([{"match": {"op": "==", "left": DPORT, "right": "@web"}}, {"accept": None}], {80, 443}),
+        (
+            [{"match": {"op": "==", "left": DPORT, "right": {"set": [22, 80]}}}, {"counter": {}}, {"accept": None}],
+            {22, 80},
+        ),
+        ([{"match": {"op": "!=", "left": DPORT, "right": 80}}, {"accept": None}], {22, 443}),
+        ([{"vmap": {"key": DPORT, "data": {"set": [[80, {"drop": None}], [443, {"accept": None}]]}}}], {443}),
+        (
+            [{"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": ["established"]}}, {"accept": None}],
+            set(),
+        ),
+        ([{"counter": {}}], set()),
+        ([{"mangle": {"key": {"meta": {"key": "mark"}}, "value": 1}}, {"accept": None}], {22, 80, 443}),
+    ],
+)
+def test_native_rules(expression: list[dict[str, Any]], open_ports: set[int]) -> None:
+    subject = host(listener(22), listener(80), listener(443))
+    subject.filter = Filter(nftables.parse(nft(expression), inner), ROUTES.interface, lambda address: address == HOST4)
+    assert {port for _, port, _ in reached(subject)} == open_ports
+
+
+def test_native_redirect_and_unknown_statements() -> None:
+    redirect = [{"match": {"op": "==", "left": DPORT, "right": 81}}, {"redirect": {"port": 22}}]
+    subject = host(listener(22))
+    text = nft(redirect, hook="prerouting", policy="accept", kind="nat")
+    subject.filter = Filter(nftables.parse(text, inner), ROUTES.interface, lambda address: address == HOST4)
+    assert {port for _, port, _ in reached(subject)} == {22, 81}
+    odd = nft([{"match": {"op": "==", "left": {"osf": {}}, "right": "x"}}, {"accept": None}])
+    subject.filter = Filter(nftables.parse(odd, inner), ROUTES.interface, lambda address: address == HOST4)
+    assert ids(subject)["port-not-evaluated"] == "unknown"
