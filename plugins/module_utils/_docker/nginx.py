@@ -12,6 +12,7 @@ import contextlib
 import glob
 import http.client
 import os
+import signal
 import socket
 import time
 from collections.abc import Collection, Iterator
@@ -122,7 +123,9 @@ class Gateway:
                     os.unlink(self.path)
                     fsync_directory(os.path.dirname(self.path))
                 workers = self.workers(container)
-                container.kill(signal="HUP")
+                # Not through the engine: it takes any signal it sends for a stop by hand, and then does not start
+                # an `unless-stopped` container after the next boot.
+                os.kill(int(container.attrs["State"]["Pid"]), signal.SIGHUP)
                 return workers
         except LockTimeout as error:
             raise RolloutError(f"gateway: {error}. Another rollout holds it; try again when it has ended.") from error

@@ -4,7 +4,7 @@
 
 """Open-loop load on the gateway's own socket, run on the VPS itself: standard library only, never a retry.
 
-Usage: load.py SECONDS RATE; prints one JSON object. A request that cannot start on time starts late, it is never left out.
+Usage: load.py SECONDS RATE; prints one JSON object. A late request is sent late, never left out.
 """
 
 from __future__ import annotations

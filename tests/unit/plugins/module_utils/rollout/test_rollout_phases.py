@@ -27,9 +27,9 @@ def present(candidate: Release) -> Run:
     def run(driver: Driver) -> State:
         rollout = Rollout(driver, Journal(None))
         state = rollout.recover()
-        if state.live is not None and state.live.hash == candidate.hash:
-            if plan.serving(state.live, driver.inventory()):
-                return state
+        same = state.live is not None and state.live.hash == candidate.hash
+        if same and plan.serving(state.live, driver.inventory()):
+            return state
         return rollout.deploy(candidate, ROUTE)
 
     return run
@@ -93,7 +93,8 @@ def test_rollback_returns_and_repeated_changes_nothing() -> None:
 
 
 def test_deploy_after_a_rollback_can_be_rolled_back_again() -> None:
-    state = assert_settled(world_after(present(release(1)), present(release(2)), rolled_back, present(release(3)), rolled_back))
+    before = (present(release(1)), present(release(2)), rolled_back)
+    state = assert_settled(world_after(*before, present(release(3)), rolled_back))
     assert (state.live, state.previous) == (release(1), release(3))
 
 
