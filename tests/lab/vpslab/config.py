@@ -95,6 +95,11 @@ class Lab:
         return self.home / "cache"
 
     @property
+    def packages(self) -> Path:
+        """Packages that stand in for vendors' repositories."""
+        return self.home / "packages"
+
+    @property
     def ssh_key(self) -> Path:
         return self.home / "ssh" / "id_ed25519"
 

@@ -172,6 +172,22 @@ def postgres(engine: Engine, lab: Lab) -> str:
     return public(engine, lab, "postgres:17", "postgres")
 
 
+def caddy_package(engine: Engine, lab: Lab) -> None:
+    """Put the package of a current Caddy into the directory of packages."""
+    reference = simple(engine, lab, "caddy", MIRROR=_mirrors()[0])
+    package = lab.packages / "caddy.deb"
+    stamp = package.with_suffix(".image")
+    if package.exists() and stamp.exists() and stamp.read_text() == reference:
+        return
+    lab.packages.mkdir(parents=True, exist_ok=True)
+    container = engine.out("create", "--label", lab.label, reference).strip()
+    try:
+        engine.run("cp", f"{container}:/packages/caddy.deb", str(package))
+    finally:
+        engine.run("rm", container)
+    stamp.write_text(reference)
+
+
 def sample(engine: Engine, lab: Lab) -> dict[str, str]:
     """The sample service: one image per service and version, as {<service>:<version>: reference}."""
     directory = IMAGES / "sample"

@@ -93,8 +93,10 @@ def build_images(engine: Engine, lab: Lab) -> tuple[str, str, dict[str, str]]:
         nginx = pool.submit(images.nginx, engine, lab)
         postgres = pool.submit(images.postgres, engine, lab)
         sample = pool.submit(images.sample, engine, lab)
+        caddy = pool.submit(images.caddy_package, engine, lab)
         wanted = {"nginx:1.30": nginx.result(), "postgres:17": postgres.result()}
         wanted.update({f"daffathan/{name}": reference for name, reference in sample.result().items()})
+        caddy.result()
         return registry.result(), attacker.result(), wanted
 
 
