@@ -104,7 +104,9 @@ def _nowhere(service: str, key: str, index: int) -> tuple[str, int]:
 
 
 def _services(model: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    services = model.get("services") or {}
+    services = model.get("services")
+    if services is None:
+        return
     if not isinstance(services, Mapping):
         raise PortError("services is not a mapping")
     for name, service in sorted(services.items(), key=lambda item: str(item[0])):

@@ -213,7 +213,9 @@ class Loader:
         for target in self._includes(path, document, env):
             included_env = {**self._env_file(target), **env}
             self._file(target, self.read(target), included_env, result, (*seen, path))
-        services = document.get("services") or {}
+        services = document.get("services")
+        if services is None:
+            services = {}
         if not isinstance(services, dict):
             raise ComposeError(path, "services is not a mapping", lines.get(("services",), 0))
         for name in services:

@@ -50,6 +50,8 @@ def get(path: str, resource: str, timeout: float) -> Any:
                 raise EngineError(f"{resource}: the answer is longer than {_ANSWER_LIMIT >> 20} MiB")
             if time.monotonic() > deadline:
                 raise EngineError(f"{resource}: no complete answer within {timeout:g} s")
+        if response.length:
+            raise EngineError(f"{resource}: the answer is cut, {response.length} bytes are missing")
         if response.status != 200:
             raise EngineError(f"{resource}: status {response.status} {body[:200].decode(errors='replace')}")
         return json.loads(body)
@@ -123,8 +125,8 @@ def _mapping(value: Any, what: str) -> Mapping[str, Any]:
 def _items(value: Any, what: str) -> Iterable[Any]:
     if value is None:
         return ()
-    if not isinstance(value, list):
-        raise EngineError(f"{what} is not a list")
+    if not isinstance(value, list) or None in value:
+        raise EngineError(f"{what} is not a list, or has an empty element")
     return value
 
 

@@ -1,0 +1,261 @@
+# Copyright (c) 2026, the daffathan.platform authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import datetime
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.daffathan.platform.plugins.module_utils._audit import composefile
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.compose import (
+    PortError,
+    judge_compose,
+    published_beyond_loopback,
+    reaches_engine_socket,
+)
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.model import InputError, parse_expected
+from hypothesis import given
+from hypothesis import strategies as st
+
+TODAY = datetime.date(2026, 6, 1)
+
+
+def severities(ports: list[Any]) -> list[str]:
+    return [item.severity for item in published_beyond_loopback({"services": {"api": {"ports": ports}}})]
+
+
+@pytest.mark.parametrize(
+    ("port", "severity"),
+    [
+        ("127.0.0.1:8080:80", None),
+        ("127.0.0.2:8080:80", None),
+        ("[::1]:8080:80", None),
+        ("127.0.0.1::80", None),
+        ("127.0.0.1:5000-5010:5000-5010/udp", None),
+        ({"target": 80, "published": "8080", "host_ip": "127.0.0.1"}, None),
+        ({"target": 80, "published": 8080, "host_ip": "::1"}, None),
+        ("80", "critical"),
+        (80, "critical"),
+        ("8080:80", "critical"),
+        (":8080:80", "critical"),
+        ("0.0.0.0:8080:80", "critical"),
+        ("[::]:8080:80", "critical"),
+        ("[::ffff:8.8.8.8]:8080:80", "critical"),
+        ("8.8.8.8:8080:80", "critical"),
+        ("22:22", "critical"),
+        ("3000-3005", "critical"),
+        ("9090-9091:8080-8081/udp", "critical"),
+        ("10.0.0.1:8080:80", "high"),
+        ("192.168.1.1:8080:80", "high"),
+        ("100.64.1.1:8080:80", "high"),
+        ("[fd00::1]:8080:80", "high"),
+        ({"target": 80}, "critical"),
+        ({"target": 80, "published": "8080", "host_ip": "::"}, "critical"),
+        ({"target": 80, "published": "8080", "protocol": "udp", "mode": "ingress"}, "critical"),
+        ("localhost:8080:80", "unknown"),
+        ("http:80", "unknown"),
+        ("", "unknown"),
+        (True, "unknown"),
+        (None, "unknown"),
+        ("99999:80", "unknown"),
+        ({"published": "8080"}, "unknown"),
+        ({"target": "a"}, "unknown"),
+        ({"target": 80, "published": "8080-"}, "unknown"),
+        ([], "unknown"),
+    ],
+)
+def test_one_port(port: Any, severity: str | None) -> None:
+    assert severities([port]) == ([severity] if severity else [])
+
+
+def test_the_message_names_service_port_and_remedy() -> None:
+    item = published_beyond_loopback({"services": {"db": {"ports": [{"target": 5432, "published": "15432"}]}}})[0]
+    assert "service db" in item.evidence and "0.0.0.0:15432->5432/tcp" in item.evidence
+    assert '"127.0.0.1:15432:5432"' in item.remediation
+    assert (item.service, item.port, item.proto) == ("db", 15432, "tcp")
+
+
+@pytest.mark.parametrize(
+    ("source", "reaches"),
+    [
+        ("/var/run/docker.sock", True),
+        ("/run/docker.sock", True),
+        ("/run", True),
+        ("/var/run/", True),
+        ("/", True),
+        ("//run/../run/docker.sock", True),
+        ("/run/podman/podman.sock", True),
+        ("/run/daffathan/gateway", False),
+        ("/run/docker.sock.d", False),
+        ("/var", False),
+        ("data", False),
+        ("", False),
+    ],
+)
+def test_engine_sockets(source: str, reaches: bool) -> None:
+    assert reaches_engine_socket(source) is reaches
+
+
+def test_declared_ports_of_a_compose_file() -> None:
+    model = {"services": {"proxy": {"ports": ["443:443", "8000-8002:80-82"]}}}
+    expected = parse_expected([{"port": 443}, {"port": 8000}, {"port": 8001}])
+    found = judge_compose(model, expected, today=TODAY)
+    assert [item.port for item in found] == [8000]
+    only = parse_expected([{"port": 443, "container": "other"}])
+    assert {item.port for item in judge_compose(model, only, today=TODAY)} == {443, 8000}
+
+
+@pytest.mark.parametrize("model", [{}, {"services": None}, {"services": {}}, {"services": {"a": None}}])
+def test_models_without_ports(model: dict[str, Any]) -> None:
+    assert judge_compose(model, today=TODAY) == []
+
+
+@pytest.mark.parametrize("model", [{"services": []}, {"services": {"a": []}}, {"services": "x"}])
+def test_models_that_are_none(model: dict[str, Any]) -> None:
+    with pytest.raises(PortError):
+        judge_compose(model, today=TODAY)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)
+    )
+)
+def test_no_port_entry_is_dropped_silently(entry: Any) -> None:
+    found = severities([entry])
+    text = str(entry)
+    assert found or "127." in text or "::1" in text or "localhost" in text or "::ffff:7f" in text
+
+
+def load(
+    tmp_path: Path, text: str, env: dict[str, str] | None = None, files: dict[str, str] | None = None
+) -> composefile.Loaded:
+    for name, content in (files or {}).items():
+        (tmp_path / name).write_text(content)
+    path = tmp_path / "compose.yml"
+    path.write_text(text)
+    return composefile.Loader(env or {}).load(str(path))
+
+
+def judged(loaded: composefile.Loaded) -> list[tuple[str, str, int]]:
+    return [
+        (item.id, item.service, item.line) for item in judge_compose(loaded.model, locate=loaded.locate, today=TODAY)
+    ]
+
+
+def test_lines_merge_keys_and_yaml_1_2_scalars(tmp_path: Path) -> None:
+    text = """\
+x-base: &base
+  ports:
+    - 22:22
+services:
+  a:
+    <<: *base
+  b:
+    ports: ["127.0.0.1:80:80",
+            "8080:80"]
+  c:
+    network_mode: host
+    volumes:
+      - data:/data
+      - /var/run/docker.sock:/var/run/docker.sock:ro
+"""
+    assert judged(load(tmp_path, text)) == [
+        ("compose-published-port", "a", 3),
+        ("compose-published-port", "b", 9),
+        ("compose-host-network", "c", 11),
+        ("compose-engine-socket", "c", 14),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("port", "env", "count"),
+    [
+        ("${BIND:-127.0.0.1}:80:80", {}, 0),
+        ("${BIND:-127.0.0.1}:80:80", {"BIND": "0.0.0.0"}, 1),
+        ("${BIND-127.0.0.1}:80:80", {"BIND": ""}, 1),
+        ("${BIND}:80:80", {}, 1),
+        ("$BIND:80:80", {"BIND": "127.0.0.1"}, 0),
+        ("${A:-${B:-127.0.0.1}}:80:80", {}, 0),
+        ("127.0.0.1:${PORT:?needed}:80", {"PORT": "1"}, 0),
+        ("${X:+0.0.0.0}${X-127.0.0.1}:80:80", {}, 0),
+    ],
+)
+def test_variables(tmp_path: Path, port: str, env: dict[str, str], count: int) -> None:
+    assert len(judged(load(tmp_path, f'services: {{a: {{ports: ["{port}"]}}}}', env))) == count
+
+
+def test_variables_of_the_env_file_and_which_wins(tmp_path: Path) -> None:
+    text = 'services: {a: {ports: ["${BIND}:80:80"]}}'
+    assert judged(load(tmp_path, text, files={".env": "BIND='127.0.0.1'  \n"})) == []
+    assert len(judged(load(tmp_path, text, {"BIND": "0.0.0.0"}, {".env": "BIND=127.0.0.1\n"}))) == 1
+
+
+def test_extends_and_include(tmp_path: Path) -> None:
+    base = 'services:\n  base:\n    ports: ["8080:80"]\n'
+    other = 'services:\n  other:\n    profiles: [debug]\n    ports: ["9090:90"]\n'
+    text = "include: [other.yml]\nservices:\n  a:\n    extends: {file: base.yml, service: base}\n"
+    loaded = load(tmp_path, text, files={"base.yml": base, "other.yml": other})
+    found = judge_compose(loaded.model, locate=loaded.locate, today=TODAY)
+    assert [(item.service, Path(item.file).name, item.line) for item in found] == [
+        ("a", "base.yml", 3),
+        ("other", "other.yml", 4),
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: [",
+        "- 1",
+        "services: []",
+        "services: {a: []}",
+        "include: [compose.yml]",
+        "include: [missing.yml]",
+        "services: {a: {extends: {service: a}}}",
+        "services: {a: {extends: {service: b}}}",
+        'services: {a: {ports: ["${"]}}',
+        'services: {a: {ports: ["$-:80"]}}',
+        'services: {a: {ports: ["${NEEDED:?}:80:80"]}}',
+        "a: &a [x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c]\n"
+        "e: &e [*d,*d,*d,*d,*d,*d,*d,*d]\nf: &f [*e,*e,*e,*e,*e,*e,*e,*e]\ng: [*f,*f,*f,*f,*f,*f,*f,*f]\n",
+        "x: &x [*x]",
+        "[" * 5000,
+    ],
+)
+def test_files_that_cannot_be_examined(tmp_path: Path, text: str) -> None:
+    with pytest.raises(composefile.ComposeError) as caught:
+        load(tmp_path, text)
+    assert caught.value.file and str(caught.value)
+
+
+def test_a_normalised_model_needs_no_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(composefile, "yaml", None)
+    model = {"services": {"a": {"ports": [{"target": 80, "published": "8080"}]}}}
+    assert [item[:2] for item in judged(load(tmp_path, json.dumps(model)))] == [("compose-published-port", "a")]
+    with pytest.raises(composefile.YamlMissing):
+        load(tmp_path, "services: {}")
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ({"port": 0}, ["expected[0].port", "0", "1 to 65535"]),
+        ({"port": 70000}, ["70000"]),
+        ({"port": "x"}, ["x"]),
+        ({"port": True}, ["True"]),
+        ({}, ["expected[0].port"]),
+        ({"port": 22, "proto": "icmp"}, ["expected[0].proto", "icmp", "tcp"]),
+        ({"port": 22, "expires": "tomorrow"}, ["expected[0].expires", "tomorrow", "YYYY-MM-DD"]),
+        ({"port": 22, "prot": "tcp"}, ["expected[0].prot", "Known"]),
+        ("22", ["expected[0]", "22"]),
+    ],
+)
+def test_bad_declarations(entry: Any, words: list[str]) -> None:
+    with pytest.raises(InputError) as caught:
+        parse_expected([entry])
+    assert all(word in str(caught.value) for word in words)
