@@ -16,26 +16,24 @@ author:
   - the daffathan.platform authors (@daffathan)
 description:
   - Takes the team's compose file as it is and cuts it in two. The services named in O(services) form a release that
-    is started beside
-    the one that serves; all others form the base, which is never swapped.
-  - A release is started, waited for, switched to by a reload of the gateway, and the reload is waited for until
-    every fresh connection
-    meets the new release. Then the old one is drained, stopped, and kept for a rollback.
+    is started beside the one that serves; all others form the base, which is never swapped.
+  - A release is started, waited for, and switched to by a reload of the gateway. The reload is waited for until every
+    fresh connection meets the new release. Then the old one is drained, stopped, and kept for a rollback.
   - Images are pinned to digests. The same content as the live release is no change; an image whose tag has moved is.
     The image of a base service is looked up once, and again when its reference in the compose file changes.
   - Where a release cannot start or does not get ready, it is taken away and the live one keeps serving.
   - A run that was interrupted, by whatever, is finished or undone by the next one.
   - A compose file that publishes a port beyond the loopback interface, or uses the host's network, is refused before
     anything starts.
-  - C(ports), C(container_name) and C(depends_on) of swapped services are left out of a release. Callers in the
-    network of the app
-    reach a swapped service by its name and port through the gateway.
+  - C(ports), C(container_name) and C(depends_on) of swapped services are left out of a release. Callers in the network
+    of the app reach a swapped service by its name and port through the gateway.
 extends_documentation_fragment:
   - daffathan.platform._attributes
 attributes:
   check_mode:
-    details: Registries are asked what a tag means. On a host without Docker the module reports a change and why it
-    cannot tell more.
+    details:
+      - Registries are asked what a tag means. On a host without Docker the module reports a change and why it cannot
+        tell more.
   idempotent:
     support: partial
     details: A tag that has moved in its registry is a new release.
@@ -66,7 +64,8 @@ options:
   secrets:
     description:
       - Values of the top-level C(secrets) of the compose file by name. Each service that uses one finds it as a file
-        under C(/run/secrets), readable by the user its container runs as and by nobody else.
+        under C(/run/secrets), with mode 0400 and owned by the user its container runs as. In a container that starts as
+        root the mode is 0444, as root may become another user there. C(uid), C(gid) and C(mode) of the compose file win.
       - A changed value is a new release. Values never appear in an argument list, the journal, the diff or a message.
     type: dict
     default: {}
