@@ -65,7 +65,7 @@ options:
     description:
       - Values of the top-level C(secrets) of the compose file by name. Each service that uses one finds it as a file
         under C(/run/secrets), with mode 0400 and owned by the user its container runs as. In a container that starts as
-        root the mode is 0444, as root may become another user there. C(uid), C(gid) and C(mode) of the compose file win.
+        root the mode is 0444, as root may become another user there. C(uid), C(gid) and C(mode) in the file win.
       - A changed value is a new release. Values never appear in an argument list, the journal, the diff or a message.
     type: dict
     default: {}
