@@ -18,7 +18,7 @@ from typing import Any
 try:
     import yaml
 except ImportError:
-    yaml = None
+    yaml = None  # type: ignore[assignment]
 
 _FILE_LIMIT = 4 << 20
 _DEPTH_LIMIT = 20

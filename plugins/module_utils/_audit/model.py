@@ -76,7 +76,7 @@ class Finding:
 
 def finding(kind: str, severity: str, evidence: str, remediation: str, **fields: Any) -> Finding:
     """A finding whose texts are safe to print, whatever the host put into them."""
-    texts = {name: clean(value) if isinstance(value, str) else value for name, value in fields.items()}
+    texts: dict[str, Any] = {name: clean(value) if isinstance(value, str) else value for name, value in fields.items()}
     return Finding(kind, severity, clean(evidence, 1000), clean(remediation, 1000), **texts)
 
 

@@ -238,7 +238,9 @@ class Filter:
         address = item.address or packet.destination
         changed = replace(
             packet,
-            **{"destination": address, "port": item.port or packet.port, "translated": True},
+            destination=address,
+            port=item.port or packet.port,
+            translated=True,
             local=item.address is None or self.local(address),
         )
         return Arrival(changed, _joined(arrival.passage, Passage(item.limits, item.opaque, (item.rule,))))

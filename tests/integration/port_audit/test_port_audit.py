@@ -47,9 +47,9 @@ def audit(host: Host, **options: Any) -> dict[str, Any]:
     result = subprocess.run(
         argv, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, text=True, timeout=120, check=False
     )
-    _, found, answer = result.stdout.partition("=> ")
+    state, found, answer = result.stdout.partition("=> ")
     assert found, result.stdout
-    return {"failed": False, **json.loads(answer)}
+    return {**json.loads(answer), "failed": "FAILED" in state}
 
 
 def ids(result: dict[str, Any]) -> set[str]:
