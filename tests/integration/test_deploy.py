@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from tests.support.lab import PROJECT, Host, PlayResult, lab, wait_until
-from tests.support.load import load
+from tests.support.load import site_load
 
 APP = "daffathan-labs"
 COMPOSE = PROJECT / "examples" / APP / "compose.yml"
@@ -71,16 +71,17 @@ def version(host: Host, service: str = "api") -> str:
 
 
 def test_ten_deploys_under_load_lose_no_request(platform_host: Host) -> None:
-    with load(platform_host, rate=200) as report:
+    with site_load(platform_host) as load:
         for number in range(10):
             tag = ("1.1.0", "1.0.0")[number % 2]
             result = deploy(platform_host, tag)
             assert result.rc == 0, result.output[-4000:]
             assert version(platform_host) == tag
-    assert report.rc == 0, report.summary()
-    assert report.failed == 0, report.summary()
-    assert report.sent > 200 * 10
-    assert {"1.0.0", "1.1.0"} <= set(report.data["versions"])
+        report = load.stop()
+    assert report.passed, report.describe()
+    assert report.kept_schedule, report.describe()
+    assert report.sent > 200 * 60
+    assert set(report.versions) == {"1.0.0", "1.1.0"}
 
 
 def test_the_same_release_again_changes_nothing(platform_host: Host) -> None:
@@ -106,26 +107,28 @@ FAULTS: list[tuple[str, str, list[str]]] = [
 @pytest.mark.parametrize(("tag", "what", "named"), FAULTS, ids=[fault[0] for fault in FAULTS])
 def test_a_bad_release_never_takes_traffic(platform_host: Host, tag: str, what: str, named: list[str]) -> None:
     before, live = leftovers(platform_host), version(platform_host)
-    with load(platform_host, rate=200) as report:
+    with site_load(platform_host) as load:
         result = deploy(platform_host, tag)
+        report = load.stop()
     assert result.rc != 0
     assert "Traceback" not in result.output
     for word in named:
         assert word in result.output, result.output[-4000:]
-    assert report.failed == 0, report.summary()
-    assert set(report.data["versions"]) == {live}
+    assert report.passed, report.describe()
+    assert set(report.versions) == {live}
     assert leftovers(platform_host) == before
     assert version(platform_host) == live
 
 
 def test_a_compose_file_that_publishes_to_everyone_is_refused(platform_host: Host, tmp_path: Path) -> None:
     before = leftovers(platform_host)
-    with load(platform_host, rate=200) as report:
+    with site_load(platform_host) as load:
         result = deploy(platform_host, "1.1.0", compose=published_everywhere(tmp_path))
+        report = load.stop()
     assert result.rc != 0
     assert "3001" in result.output
     assert "127.0.0.1" in result.output, "the remedy is named"
-    assert report.failed == 0, report.summary()
+    assert report.passed, report.describe()
     assert leftovers(platform_host) == before
 
 
@@ -133,10 +136,11 @@ def test_rollback_returns_to_the_previous_release_and_status_shows_it(platform_h
     live = version(platform_host)
     other = "1.1.0" if live == "1.0.0" else "1.0.0"
     assert deploy(platform_host, other).rc == 0
-    with load(platform_host, rate=200) as report:
+    with site_load(platform_host) as load:
         result = platform_host.play("rollback", app=APP)
+        report = load.stop()
     assert result.rc == 0, result.output[-4000:]
-    assert report.failed == 0, report.summary()
+    assert report.passed, report.describe()
     assert version(platform_host) == live
     status = platform_host.play("status")
     assert status.rc == 0
