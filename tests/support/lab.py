@@ -71,7 +71,7 @@ class Host:
     @property
     def variables(self) -> dict[str, str]:
         tree = yaml.safe_load(self.inventory.read_text())
-        return tree["vps"]["hosts"][self.name]
+        return tree["all"]["children"]["vps"]["hosts"][self.name]
 
     @property
     def address(self) -> str:
