@@ -121,7 +121,8 @@ def classify(error: BaseException, begun: bool) -> Outcome:
     chain = [error]
     while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and cause not in chain:
         chain.append(cause)
-    if any(isinstance(link, (ConnectionResetError, BrokenPipeError)) for link in chain):
+    # aiohttp keeps the reset behind an incomplete body in the text of the error alone.
+    if any(isinstance(link, (ConnectionResetError, BrokenPipeError)) for link in chain) or "ConnectionReset" in detail:
         return Outcome(RESET, " <- ".join(repr(link) for link in chain))
     if isinstance(error, Cut):
         return Outcome(RESET, detail)

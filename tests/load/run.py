@@ -113,10 +113,12 @@ async def _preflight(session: aiohttp.ClientSession, prefix: str) -> None:
 
 
 def _streams(plan: Plan, pair: Sessions, recorder: Recorder) -> list[Stream]:
+    # Their own connections: a proper end may close the connection, and the next request must not meet that.
     found: list[Stream] = []
+    own = pair.fresh
     for prefix in plan.prefixes:
-        found.append(EventStream("sse", f"{prefix}/stream", pair.kept, recorder, plan.timeout / 2, asyncio.Event()))
-        found.append(WebSocket("ws", f"{prefix}/ws", pair.kept, recorder, plan.timeout / 2, asyncio.Event()))
+        found.append(EventStream("sse", f"{prefix}/stream", own, recorder, plan.timeout / 2, asyncio.Event()))
+        found.append(WebSocket("ws", f"{prefix}/ws", own, recorder, plan.timeout / 2, asyncio.Event()))
     return found
 
 
