@@ -114,7 +114,7 @@ def _filter(
 
 def _ufw_enabled() -> str:
     for line in _read("/etc/ufw/ufw.conf").splitlines():
-        key, _, value = line.partition("=")
+        key, dummy, value = line.partition("=")
         if key.strip() == "ENABLED":
             return clean(value.strip().strip("\"'").lower(), 8)
     return ""

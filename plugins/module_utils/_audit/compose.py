@@ -72,7 +72,7 @@ class Published:
 
 
 def _range(text: str) -> tuple[int, int]:
-    first, _, last = text.partition("-")
+    first, dummy, last = text.partition("-")
     low, high = int(first), int(last or first)
     if not 0 <= low <= high <= 65535:
         raise PortError(f"{text} is not a port or a range of ports")

@@ -181,7 +181,7 @@ def parse_stopped(container: Container, inspected: Any, networks: Mapping[str, N
     default = network.host_binding if network else ""
     bindings = []
     for key, values in _mapping(config.get("PortBindings"), "PortBindings").items():
-        target, _, proto = str(key).partition("/")
+        target, dummy, proto = str(key).partition("/")
         for value in _items(values, "a port binding"):
             value = _mapping(value, "a port binding")
             # The engine takes a range here; its first port stands for it.

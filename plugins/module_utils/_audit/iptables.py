@@ -259,7 +259,7 @@ def parse(text: str, family: int, inner: Callable[[Address], bool], origin: str 
             raise RuleError(f"{line}: outside of a table")
         kind = table.name.rpartition(" ")[2]
         if line.startswith(":"):
-            name, _, rest = line[1:].partition(" ")
+            name, dummy, rest = line[1:].partition(" ")
             policy = "drop" if rest.startswith("DROP") else "accept"
             hook = "" if rest.startswith("-") else _HOOKS.get(name, "elsewhere")
             table.chains[name] = Chain(name, hook, _PRIORITIES.get(kind, 0), policy, kind == "nat")

@@ -70,10 +70,11 @@ def _refusals(served: _Served, declared: list[Expected], host: Host) -> list[str
     return [] if "" in reasons else reasons or ["not declared"]
 
 
-def _undeclared(served: list[_Served], reasons: list[str], host: Host) -> Finding:
+def _undeclared(served: list[_Served], declared: list[Expected], host: Host) -> Finding:
     """One finding for one port, whatever the number of ways to it."""
     first = sorted(served, key=lambda item: (item.way.path != "nat", item.way.family))[0]
     way, container = first.way, first.container
+    reasons = _refusals(first, declared, host)
     families = " and ".join(sorted({f"IPv{item.way.family}" for item in served}))
     evidence = f"{way.port}/{way.proto} is reachable over {families}: {way.why(first.owner.text)}; {reasons[0]}."
     fields: dict[str, Any] = {"proto": way.proto, "port": way.port, "container": container, "path": way.path}
@@ -100,10 +101,9 @@ def _judge_ways(host: Host, ways: list[Way], expected: tuple[Expected, ...]) -> 
         ports.setdefault((way.proto, way.port), []).append(_Served(way, *served_by(host, way)))
     for (proto, port), served in sorted(ports.items()):
         declared = [entry for entry in expected if (entry.proto, entry.port) == (proto, port)]
-        refused = [(item, _refusals(item, declared, host)) for item in served]
-        bad = [item for item, reasons in refused if reasons]
+        bad = [item for item in served if _refusals(item, declared, host)]
         if bad:
-            yield _undeclared(bad, next(reasons for _, reasons in refused if reasons), host)
+            yield _undeclared(bad, declared, host)
 
 
 def _judge_published(host: Host, reachable: set[tuple[str, int]], declared: set[tuple[str, int]]) -> Iterator[Finding]:
@@ -128,7 +128,7 @@ def _place(container: Any, host_ip: str, port: int, proto: str, path: str) -> di
 
 def _judge_latent(host: Host, declared: set[tuple[str, int]]) -> Iterator[Finding]:
     """Stopped containers that publish as soon as the engine starts them."""
-    for container, binding, _ in beyond_loopback(bindings(host, running=False)):
+    for container, binding, _kind in beyond_loopback(bindings(host, running=False)):
         if not container.starts_at_boot or (binding.proto, binding.port) in declared:
             continue
         yield finding(

@@ -143,7 +143,7 @@ def listeners() -> list[Listener]:
             except SocketError:
                 found += _from_proc(proto, family)
                 continue
-            found += [item for item in (parse_diag(proto, payload) for _, payload in answers) if item]
+            found += [item for item in (parse_diag(proto, payload) for dummy, payload in answers) if item]
     return found
 
 
@@ -167,7 +167,7 @@ def parse_proc(proto: str, text: str) -> list[Listener]:
         words = line.split()
         if len(words) < 10 or int(words[3], 16) != state:
             continue
-        raw, _, port = words[1].partition(":")
+        raw, dummy, port = words[1].partition(":")
         data = bytes.fromhex(raw)
         # Each word of the address is in the byte order of the machine.
         data = b"".join(struct.pack(">I", *struct.unpack_from("=I", data, start)) for start in range(0, len(data), 4))
