@@ -132,15 +132,15 @@ async def _schedule(plan: Plan, sender: Sender, stop: asyncio.Event) -> None:
     poll = begin
     for number, shot in enumerate(shots(plan.prefixes, plan.fresh)):
         due = begin + number / plan.rate
-        if due >= end:
-            break
-        while (wait := due - loop.time()) > 0 and not stop.is_set():
+        while due < end and (wait := due - loop.time()) > 0 and not stop.is_set():
             await asyncio.sleep(min(wait, POLL))
         if until is not None and loop.time() >= poll:
             poll = loop.time() + POLL
             if until.exists():
-                break
+                stop.set()
         if stop.is_set():
+            end = min(end, loop.time())  # what was due before still leaves, so that its lag is seen
+        if due >= end:
             break
         task = loop.create_task(sender.send(shot, number, due))
         flying.add(task)
