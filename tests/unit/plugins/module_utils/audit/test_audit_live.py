@@ -263,6 +263,37 @@ def test_odd_answers_of_nft_are_errors(text: str) -> None:
         nftables.parse(text, inner)
 
 
+@pytest.mark.parametrize(
+    ("rule", "open_to"),
+    [
+        ("-m conntrack --ctstate NEW,RELATED -j ACCEPT", True),
+        ("-m conntrack ! --ctstate NEW -j ACCEPT", False),
+        ("-m conntrack --ctstate ESTABLISHED -j ACCEPT", False),
+        ("! -d 198.51.100.7/32 -j ACCEPT", False),
+        ("! -d 203.0.113.9/32 -j ACCEPT", True),
+        ("-d 198.51.100.0/24 -j ACCEPT", True),
+        ("-s 127.0.0.0/8 -j ACCEPT", False),
+        ("! -s 203.0.113.9/32 -j ACCEPT", True),
+        ("-i eth0 -p tcp -m multiport ! --dports 80,443 -j ACCEPT", True),
+        ("-i eth+ -p udp -j ACCEPT", False),
+        ("! -i eth0 -j ACCEPT", False),
+        ("-p tcp --tcp-flags FIN,SYN,RST,ACK SYN -j ACCEPT", True),
+        ("-p tcp ! --syn -j ACCEPT", False),
+        ("-m mark --mark 0x1/0x1 -j ACCEPT", False),
+        ("-m mark ! --mark 0x1 -j ACCEPT", True),
+        ("-m pkttype --pkt-type broadcast -j ACCEPT", False),
+        ("-m addrtype --dst-type LOCAL -j ACCEPT", True),
+        ('-j LOG --log-prefix "a -j ACCEPT b"', False),
+        ("-g other", True),
+        ("-p tcp -j NFQUEUE --queue-num 1", True),
+    ],
+)
+def test_single_rules_before_a_drop(rule: str, open_to: bool) -> None:
+    chains = ":INPUT DROP [0:0]\n:other - [0:0]\n-A other -p tcp --dport 22 -j ACCEPT"
+    subject = host(listener(22), rules=f"*filter\n{chains}\n-A INPUT {rule}\nCOMMIT\n")
+    assert (reached(subject) != set()) == open_to
+
+
 def test_chains_in_a_circle_end() -> None:
     rules = "*filter\n:INPUT DROP [0:0]\n:a - [0:0]\n-A INPUT -j a\n-A a -j a\nCOMMIT\n"
     with pytest.raises(Loop):
