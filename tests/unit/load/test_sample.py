@@ -128,6 +128,7 @@ def test_a_generator_that_cannot_keep_up_is_status_3(port: int, tmp_path: Path) 
         load = subprocess.Popen([*argv, "--output", str(output)], cwd=PROJECT, stderr=subprocess.PIPE, text=True)
         assert load.stderr is not None
         assert "started" in load.stderr.readline()
+        time.sleep(0.3)
         load.send_signal(signal.SIGSTOP)
         time.sleep(1.5)
         load.send_signal(signal.SIGCONT)
@@ -146,6 +147,7 @@ def test_a_file_ends_the_run(port: int, tmp_path: Path) -> None:
         with subprocess.Popen(argv, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as load:
             assert load.stderr is not None
             assert "started" in load.stderr.readline()
+            time.sleep(0.5)
             until.touch()
             printed, _ = load.communicate(timeout=10)
     assert load.returncode == 0
