@@ -38,7 +38,8 @@ changelog-lint: setup-dev ## antsibull-changelog
 
 docs-lint: setup-dev ## antsibull-docs on modules and roles
 	@tests/tools/stage.sh $(STAGE) >/dev/null
-	cd $(STAGE)/ansible_collections/daffathan/platform && ANSIBLE_COLLECTIONS_PATH=$(CURDIR)/$(STAGE) \
+	cd $(STAGE)/ansible_collections/daffathan/platform && \
+	    PATH=$(CURDIR)/$(BIN):$$PATH ANSIBLE_COLLECTIONS_PATH=$(CURDIR)/$(STAGE) \
 	    $(CURDIR)/$(BIN)/antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=self .
 
 unit: setup-dev ## unit tests of the pure cores, the lab, the load generator
