@@ -113,7 +113,7 @@ def _trace(recorder: Recorder) -> aiohttp.TraceConfig:
 
 def classify(error: BaseException, begun: bool) -> Outcome:
     """The kind of a failure; begun: the head of the answer had arrived."""
-    detail = repr(error)
+    detail = f"{type(error).__name__}: {error}"
     if isinstance(error, asyncio.TimeoutError):
         return Outcome(TIMEOUT, detail)
     if isinstance(error, (aiohttp.ClientConnectorError, ssl.SSLError)):
