@@ -111,7 +111,7 @@ def test_failures_are_status_1(port: int, tmp_path: Path) -> None:
 
 def test_refused_options_are_status_2(port: int) -> None:
     for arguments, words in (
-        (("--url", "http://192.0.2.1"), "load goes only to loopback"),
+        (("--url", f"http://0.0.0.0:{port}"), "load goes only to loopback"),
         (("--url", f"http://127.0.0.1:{port}", "--rate", "0"), "--rate 0"),
         (("--url", f"http://127.0.0.1:{port}"), "does not answer as the sample service"),
     ):
