@@ -135,6 +135,9 @@ class ComposeDriver:
     def written_generation(self) -> str | None:
         return self.gateway.written_generation()
 
+    def check_gateway(self) -> None:
+        self.gateway.container()
+
     # Network and base
 
     def _endpoint(self, network: str) -> Mapping[str, Any] | None:

@@ -104,7 +104,7 @@ class Engine:
         """The numeric user and group a container of this image runs as."""
         image = self.local_image(reference)
         text = user or (image.attrs["Config"].get("User") if image is not None else "") or "0"
-        name, _, group = str(text).partition(":")
+        name, group = (str(text).split(":", 1) + [""])[:2]
         if name.isdigit():
             return int(name), int(group) if group.isdigit() else -1
         for line in self._file_of_image(reference, "/etc/passwd").splitlines():
@@ -118,7 +118,7 @@ class Engine:
     def _file_of_image(self, reference: str, path: str) -> str:
         container = self.api.containers.create(reference, command=["true"], network_disabled=True)
         try:
-            chunks, _ = container.get_archive(path)
+            chunks = container.get_archive(path)[0]
             with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
                 member = archive.extractfile(archive.getmembers()[0])
                 return member.read().decode("utf-8", "replace") if member else ""

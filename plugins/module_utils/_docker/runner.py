@@ -155,7 +155,7 @@ class Runner:
         self.outcome.state = state
         if not self.apply or not operations:
             return
-        driver.gateway.container()
+        driver.check_gateway()
         if "release" in kinds:
             rollout.fetch([*images.values(), *base_images.values()])
         elif "base" in kinds:
@@ -277,7 +277,7 @@ class Runner:
         )
         self.outcome.state = state
         if self.apply and target is not None and state.route is not None:
-            driver.gateway.container()
+            driver.check_gateway()
             self.outcome.state = rollout.roll_back(target, state.route)
 
     def _absent(self, driver: local.ComposeDriver, rollout: Rollout) -> None:

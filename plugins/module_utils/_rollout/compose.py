@@ -132,9 +132,8 @@ def _check_service(name: str, service: Model, swapped: bool, swapped_names: set[
     for key in ("pid", "ipc", "volumes_from"):
         value = service.get(key)
         for reference in value if isinstance(value, list) else [value or ""]:
-            other = (
-                str(reference).split(":")[1] if str(reference).startswith("service:") else str(reference).split(":")[0]
-            )
+            kind, dummy, rest = str(reference).partition(":")
+            other = rest.partition(":")[0] if kind == "service" else kind
             if other in swapped_names or (swapped and str(reference).startswith("service:")):
                 raise InputError(
                     f"compose file: service {name} has {key}: {reference}, which ties it to a service that is swapped."

@@ -41,6 +41,9 @@ class Driver(Protocol):
     def written_generation(self) -> str | None:
         """The generation of the gateway's file on disk."""
 
+    def check_gateway(self) -> None:
+        """Raise where the gateway does not run: then nothing can be switched, and nothing must be begun."""
+
     def fetch(self, references: Collection[str]) -> list[str]:
         """Pull what is not there; the references that were pulled."""
 

@@ -51,13 +51,22 @@ class Rollout:
             with self.journal.step("recover", release=state.candidate.id) as outcome:
                 state = self._settle(state, state.candidate, outcome)
         if state.phase == "remove":
-            self.remove()
-            return State(state.app)
+            if not self._serves(state.live):
+                self.remove()
+                return State(state.app)
+            # A removal that has not reached the traffic is given up: what serves is replaced, not torn down first.
+            with self.journal.step("recover", release=state.live.id if state.live else None) as outcome:
+                outcome["outcome"] = "removal given up"
         if state.phase != "idle":
             state = self._finish(state)
         else:
             self._prune(state)
         return state
+
+    def _serves(self, release: Release | None) -> bool:
+        """Whether the gateway names the release, in its file or in what it has loaded."""
+        named = (release_of(self.driver.written_generation()), release_of(self.driver.loaded_generation()))
+        return release is not None and release.id in named
 
     def _settle(self, state: State, candidate: Release, outcome: dict[str, Any]) -> State:
         if release_of(self.driver.written_generation()) == candidate.id and state.next_route is not None:
@@ -110,7 +119,8 @@ class Rollout:
     def reroute(self, route: Route) -> State:
         """The live release stays, the gateway learns other domains, routes or limits."""
         state = self.driver.load()
-        assert state.live is not None
+        if state.live is None:
+            raise RolloutError(f"{state.app} has no live release whose routes could change. Deploy it first.")
         with self.journal.step("shift", release=state.live.id):
             generation = self.driver.shift(state.live, route)
         with self.journal.step("fence", generation=generation):
@@ -119,6 +129,8 @@ class Rollout:
 
     def remove(self) -> None:
         """Everything of the app except its volumes."""
+        # Before anything is remembered: a removal that cannot begin must leave no trace.
+        self.driver.check_gateway()
         state = self._save(replace(self.driver.load(), phase="remove"))
         if state.live is not None or self.driver.written_generation() is not None:
             with self.journal.step("shift"):
@@ -190,8 +202,7 @@ class Rollout:
 
     def _undo(self, state: State, candidate: Release, event: str) -> State:
         """Old release live, candidate gone."""
-        named = (release_of(self.driver.written_generation()), release_of(self.driver.loaded_generation()))
-        if candidate.id in named:
+        if self._serves(candidate):
             if state.live is not None and state.route is not None:
                 self.driver.fence(self.driver.shift(state.live, state.route))
             else:

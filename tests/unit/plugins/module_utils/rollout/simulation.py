@@ -55,6 +55,7 @@ class World:
     files: set[str] = field(default_factory=set)
     written: str | None = None
     loaded: str | None = None
+    gateway_up: bool = True
     network: Network | None = NETWORK
     # Releases that old workers may still send requests to.
     in_flight: set[str] = field(default_factory=set)
@@ -113,10 +114,14 @@ class Driver:
         self.effect("saved")
 
     def loaded_generation(self) -> str | None:
-        return generation(self.world.loaded)
+        return generation(self.world.loaded) if self.world.gateway_up else None
 
     def written_generation(self) -> str | None:
         return generation(self.world.written)
+
+    def check_gateway(self) -> None:
+        if not self.world.gateway_up:
+            raise RolloutError("gateway: the container does not run")
 
     def prepare(self) -> Network:
         return NETWORK
@@ -172,6 +177,7 @@ class Driver:
 
     def _load(self, text: str | None) -> None:
         self.effect("write")
+        self.check_gateway()
         self.world.written = text
         self.effect("written")
         before = release_of(generation(self.world.loaded))

@@ -135,6 +135,16 @@ def steps_of(world: World, run: Run) -> int:
     return driver.steps
 
 
+def step_named(world: World, run: Run, name: str) -> int:
+    """Number of the first step of this name."""
+    for step in range(1, steps_of(world, run) + 1):
+        with pytest.raises(Killed) as killed:
+            run(Driver(copy.deepcopy(world), kill_at=step))
+        if str(killed.value) == name:
+            return step
+    raise AssertionError(f"no step is called {name}")
+
+
 SCENARIOS: dict[str, tuple[list[Run], Run, set[str | None]]] = {
     "first": ([], present(release(1)), {release(1).id}),
     "second": ([present(release(1))], present(release(2)), {release(2).id}),
@@ -203,13 +213,53 @@ def test_absent_after_a_kill_anywhere_leaves_nothing() -> None:
 
 def test_deploy_after_a_removal_was_killed_starts_anew() -> None:
     start = world_after(present(release(1)), present(release(2)))
+    given_up = 0
     for step in range(1, steps_of(start, absent) + 1):
         world = copy.deepcopy(start)
         with pytest.raises(Killed):
             absent(Driver(world, kill_at=step))
+        serves = live(world) == release(2).id and loads("labs", world.state).phase == "remove"
         present(release(9))(Driver(world))
-        assert assert_settled(world).live == release(9)
-        assert step < 3 or release(2).id not in world.containers
+        state = assert_settled(world)
+        assert state.live == release(9)
+        if serves:
+            # What still served was replaced like any release, and is kept for a rollback.
+            given_up += 1
+            assert state.previous == release(2), f"killed at step {step}"
+        elif step > 2:
+            assert state.previous is None
+    assert given_up >= 2
+
+
+def test_removal_that_was_killed_before_it_reached_the_traffic_is_given_up_by_the_same_release() -> None:
+    world = world_after(present(release(1)), present(release(2)))
+    with pytest.raises(Killed):
+        absent(Driver(world, kill_at=3))
+    assert loads("labs", world.state).phase == "remove"
+    present(release(2))(Driver(world))
+    state = assert_settled(world)
+    assert (state.live, state.previous) == (release(2), release(1))
+
+
+def test_removal_with_the_gateway_down_changes_nothing() -> None:
+    world = world_after(present(release(1)), present(release(2)))
+    before = copy.deepcopy(world)
+    world.gateway_up = False
+    with pytest.raises(RolloutError, match="gateway"):
+        absent(Driver(world))
+    world.gateway_up = True
+    assert world == before
+
+
+def test_what_was_switched_to_comes_back_after_a_reboot_even_when_the_engine_forgot_its_policy() -> None:
+    world = world_after(present(release(1)))
+    with pytest.raises(Killed, match="written"):
+        present(release(2))(Driver(world, kill_at=step_named(world, present(release(2)), "written")))
+    world.containers[release(2).id].restart = "no"
+    present(release(2))(Driver(world))
+    assert assert_settled(world).live == release(2)
+    world.reboot()
+    assert world.containers[release(2).id].running and world.broken == []
 
 
 def test_what_the_gateway_names_is_not_removed_when_the_state_is_lost() -> None:
