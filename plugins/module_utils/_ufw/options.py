@@ -1,0 +1,216 @@
+# Copyright (c) 2026, the daffathan.platform authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Private to this collection: it may change without notice.
+
+"""The wanted firewall, from the options of the module. What UFW would refuse or silently change is refused here."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible_collections.daffathan.platform.plugins.module_utils._ufw.model import (
+    ANYWHERE,
+    IPV4_PROTOCOLS,
+    PORTLESS_PROTOCOLS,
+    InputError,
+    Policy,
+    Rule,
+)
+
+Profiles = Mapping[str, Sequence[tuple[str, str]]]
+# netfilter's multiport match takes 15 ports; a range counts as two.
+MULTIPORT_LIMIT = 15
+_INTERFACE = re.compile(r"[A-Za-z0-9_.@+-]{1,15}")
+_LOGS = {"none": "", "new": "log", "all": "log-all"}
+
+
+def parse_policy(options: Mapping[str, Any], profiles: Profiles) -> Policy:
+    """The policy that the options of ufw_policy describe."""
+    rules: list[Rule] = []
+    for index, entry in enumerate(options["rules"]):
+        rules += parse_rule(entry, f"rules[{index}]", profiles)
+    _refuse_duplicates(rules)
+    defaults = options["defaults"]
+    return Policy(
+        enabled=options["state"] == "enabled",
+        incoming=defaults["incoming"],
+        outgoing=defaults["outgoing"],
+        routed=defaults["routed"],
+        logging=options["logging"],
+        rules4=tuple(rule for rule in rules if rule.family == 4),
+        rules6=tuple(rule for rule in rules if rule.family == 6),
+    )
+
+
+def parse_rule(entry: Mapping[str, Any], where: str, profiles: Profiles) -> list[Rule]:
+    """One entry of `rules`: a rule per family, and per line of an application profile."""
+    families = _families(entry, where)
+    direction = entry.get("direction") or "in"
+    route = bool(entry.get("route"))
+    interface_in = _interface(entry.get("interface_in"), f"{where}.interface_in")
+    interface_out = _interface(entry.get("interface_out"), f"{where}.interface_out")
+    _check_interfaces(where, direction, route, interface_in, interface_out)
+    if route:
+        direction = "out" if interface_out and not interface_in else "in"
+    found = []
+    for proto, dport, dapp, sport, sapp in _ends(entry, where, profiles):
+        for family in families:
+            if family == 6 and proto in IPV4_PROTOCOLS:
+                continue
+            found.append(
+                Rule(
+                    family=family,
+                    action=entry["action"],
+                    proto=proto,
+                    dport=dport,
+                    dst=_address(entry.get("to"), family, f"{where}.to"),
+                    sport=sport,
+                    src=_address(entry.get("from"), family, f"{where}.from"),
+                    dapp=dapp,
+                    sapp=sapp,
+                    direction=direction,
+                    interface_in=interface_in,
+                    interface_out=interface_out,
+                    route=route,
+                    log=_LOGS[entry.get("log") or "none"],
+                    comment=_comment(entry.get("comment"), where),
+                )
+            )
+    return found
+
+
+def _families(entry: Mapping[str, Any], where: str) -> list[int]:
+    wanted = {"auto": {4, 6}, "v4": {4}, "v6": {6}}[entry.get("family") or "auto"]
+    for key in ("from", "to"):
+        value = entry.get(key)
+        if value in (None, "", "any"):
+            continue
+        version = _network(str(value), f"{where}.{key}").version
+        if version not in wanted:
+            raise InputError(
+                f"{where}.{key}: {value} is an IPv{version} address, but the other end or `family` of the rule "
+                f"is not IPv{version}. Write one rule for each family."
+            )
+        wanted = {version}
+    return sorted(wanted)
+
+
+def _network(value: str, where: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    try:
+        network = ipaddress.ip_network(value, strict=False)
+    except ValueError as error:
+        raise InputError(
+            f"{where}: {value} is no address ({error}). Give 192.0.2.1, 192.0.2.0/24, 2001:db8::/32 or any."
+        ) from None
+    if "/" in value and str(ipaddress.ip_interface(value).ip) != str(network.network_address):
+        raise InputError(f"{where}: {value} has bits set behind its prefix. Write {network}, or the single address.")
+    if isinstance(network, ipaddress.IPv6Network) and network.network_address.ipv4_mapped is not None:
+        raise InputError(f"{where}: {value} is an IPv4 address in IPv6 clothes. Write it as an IPv4 address.")
+    return network
+
+
+def _address(value: Any, family: int, where: str) -> str:
+    if value in (None, "", "any"):
+        return ANYWHERE[family]
+    network = _network(str(value), where)
+    return str(network.network_address) if network.prefixlen == network.max_prefixlen else str(network)
+
+
+def _interface(value: Any, where: str) -> str:
+    if not value:
+        return ""
+    if not _INTERFACE.fullmatch(value):
+        raise InputError(
+            f"{where}: {value} is no name of an interface. "
+            "It has at most 15 characters, no `!`, and no `:` (aliases have no traffic of their own)."
+        )
+    return str(value)
+
+
+def _check_interfaces(where: str, direction: str, route: bool, interface_in: str, interface_out: str) -> None:
+    if route:
+        return
+    if interface_in and direction != "in":
+        raise InputError(f"{where}.interface_in: {interface_in} goes with `direction: in`, or with `route: true`.")
+    if interface_out and direction != "out":
+        raise InputError(f"{where}.interface_out: {interface_out} goes with `direction: out`, or with `route: true`.")
+
+
+def _ends(entry: Mapping[str, Any], where: str, profiles: Profiles) -> list[tuple[str, str, str, str, str]]:
+    """(protocol, port, profile, source port, source profile) of each rule that the entry stands for."""
+    app, proto = entry.get("app"), entry.get("proto") or "any"
+    if not app:
+        dport = _ports(entry.get("port"), f"{where}.port")
+        sport = _ports(entry.get("from_port"), f"{where}.from_port")
+        _check_protocol(where, proto, dport, sport)
+        return [(proto, dport, "", sport, "")]
+    for key in ("port", "proto"):
+        if entry.get(key) not in (None, "", "any"):
+            raise InputError(f"{where}.{key}: the profile {app} says this already. Leave out {key} or app.")
+    if app not in profiles:
+        raise InputError(
+            f"{where}.app: there is no application profile {app} on the host. "
+            "`ufw app list` shows those there are; a package may bring it."
+        )
+    sport = _ports(entry.get("from_port"), f"{where}.from_port")
+    return [(profile_proto, _ports(ports, f"profile {app}"), app, sport, "") for ports, profile_proto in profiles[app]]
+
+
+def _check_protocol(where: str, proto: str, dport: str, sport: str) -> None:
+    for key, port in (("port", dport), ("from_port", sport)):
+        if port == "any":
+            continue
+        if proto in PORTLESS_PROTOCOLS:
+            raise InputError(f"{where}.{key}: protocol {proto} has no ports. Leave out {key}.")
+        if proto == "any" and ("," in port or ":" in port):
+            raise InputError(f"{where}.proto: several ports ({port}) need tcp or udp. Write one rule for each.")
+
+
+def _ports(value: Any, where: str) -> str:
+    if value in (None, "", "any"):
+        return "any"
+    parts = [part.strip() for part in str(value).split(",")]
+    ports = sorted({_port(part, where) for part in parts})
+    if sum(2 if first != last else 1 for first, last in ports) > MULTIPORT_LIMIT:
+        raise InputError(
+            f"{where}: {value} has more than {MULTIPORT_LIMIT} ports (a range counts as two). Write several rules."
+        )
+    return ",".join(str(first) if first == last else f"{first}:{last}" for first, last in ports)
+
+
+def _port(part: str, where: str) -> tuple[int, int]:
+    first, colon, last = part.partition(":")
+    numbers = [first, last] if colon else [first, first]
+    if not all(re.fullmatch(r"[1-9][0-9]{0,4}", number) and int(number) <= 65535 for number in numbers):
+        raise InputError(
+            f"{where}: {part!r} is no port. Give a number from 1 to 65535, a range 8000:8010, or a list 80,443."
+        )
+    low, high = (int(number) for number in numbers)
+    if colon and low >= high:
+        raise InputError(f"{where}: the range {part} does not go up. Write the lower port first.")
+    return low, high
+
+
+def _comment(value: Any, where: str) -> str:
+    text = str(value or "")
+    if "'" in text or any(not character.isprintable() for character in text):
+        raise InputError(
+            f"{where}.comment: {text!r} has a quote (') or a control character, which ufw cannot keep. Leave it out."
+        )
+    return text
+
+
+def _refuse_duplicates(rules: Sequence[Rule]) -> None:
+    seen: dict[Rule, Rule] = {}
+    for rule in rules:
+        other = seen.setdefault(rule.identity, rule)
+        if other is not rule:
+            raise InputError(
+                f"rules: two rules match the same traffic ({other.action} and {rule.action}, "
+                f"port {rule.dport}, from {rule.src}). ufw keeps only one of them; remove the other."
+            )

@@ -1,0 +1,63 @@
+# Copyright (c) 2026, the daffathan.platform authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Private to this collection: it may change without notice.
+
+"""The settings files of UFW and its application profiles."""
+
+from __future__ import annotations
+
+import re
+
+from ansible_collections.daffathan.platform.plugins.module_utils._ufw.model import DIRECTIONS, InputError
+
+_POLICIES = {"ACCEPT": "allow", "DROP": "deny", "REJECT": "reject"}
+_VALUES = {policy: value for value, policy in _POLICIES.items()}
+
+
+def get(text: str, key: str) -> str | None:
+    """The value of a shell-like setting, without its quotes; the last one counts, as for the shell."""
+    found = re.findall(rf"^\s*{key}=(.*)$", text, re.MULTILINE)
+    return found[-1].strip().strip("\"'") if found else None
+
+
+def put(text: str, key: str, value: str) -> str:
+    """The text with the setting changed in its place, or added."""
+    line = f'{key}="{value}"' if key.startswith("DEFAULT_") else f"{key}={value}"
+    changed, count = re.subn(rf"^\s*{key}=.*$", line, text, flags=re.MULTILINE)
+    if count:
+        return changed
+    return f"{text}{'' if text.endswith(chr(10)) or not text else chr(10)}{line}\n"
+
+
+def default_policy(text: str, direction: str) -> str:
+    """The policy of /etc/default/ufw for incoming, outgoing or routed."""
+    value = get(text, DIRECTIONS[direction][0]) or ""
+    if value not in _POLICIES:
+        known = ", ".join(_POLICIES)
+        raise InputError(
+            f"/etc/default/ufw: {DIRECTIONS[direction][0]}={value!r} is none of {known}. Correct the file."
+        )
+    return _POLICIES[value]
+
+
+def put_policy(text: str, direction: str, policy: str) -> str:
+    return put(text, DIRECTIONS[direction][0], _VALUES[policy])
+
+
+def parse_profiles(text: str) -> dict[str, tuple[tuple[str, str], ...]]:
+    """Application profiles of one file of applications.d: name to (ports, protocol) pairs."""
+    profiles: dict[str, tuple[tuple[str, str], ...]] = {}
+    name = ""
+    for raw in text.splitlines():
+        line = raw.strip()
+        if line.startswith("[") and line.endswith("]"):
+            name = line[1:-1]
+        elif name and line.startswith("ports="):
+            parts = []
+            for part in line[len("ports=") :].split("|"):
+                ports, _slash, proto = part.partition("/")
+                parts.append((ports.strip(), proto.strip() or "any"))
+            profiles[name] = tuple(parts)
+    return profiles

@@ -1,0 +1,414 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the daffathan.platform authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: ufw_policy
+short_description: The whole firewall of a host in one task
+version_added: 0.1.0
+author:
+  - the daffathan.platform authors (@daffathan)
+description:
+  - States the complete policy of UFW, the Uncomplicated Firewall, with defaults, log level and an ordered list of rules
+    for IPv4 and IPv6.
+  - Compares UFW's files and the packet filter in the kernel with it, and changes only what differs.
+    Drift of the files and of the kernel is reported apart.
+  - Loads a candidate into a network namespace of its own first, so that a policy the kernel refuses is found before
+    the host is touched.
+  - Changes a running firewall by one atomic transaction per family. It is never stopped, so there is no moment in which
+    a denied port is open or an allowed one closed. C(ufw reload) and C(ufw default) do stop it.
+  - Refuses a policy that would shut out the SSH session it runs in.
+  - Plain C(ufw) works on as before; the files are laid out as UFW 0.36 writes them.
+extends_documentation_fragment:
+  - daffathan.platform._attributes
+options:
+  state:
+    description:
+      - V(enabled) turns the firewall on, now and at boot.
+      - V(disabled) turns it off and keeps the rules in the files.
+    type: str
+    choices: [enabled, disabled]
+    default: enabled
+  defaults:
+    description: What happens to packets that no rule matches.
+    type: dict
+    default: {}
+    suboptions:
+      incoming:
+        description: Packets to the host.
+        type: str
+        choices: [allow, deny, reject]
+        default: deny
+      outgoing:
+        description: Packets of the host.
+        type: str
+        choices: [allow, deny, reject]
+        default: allow
+      routed:
+        description: Packets through the host.
+        type: str
+        choices: [allow, deny, reject]
+        default: deny
+  logging:
+    description: Log level of UFW.
+    type: str
+    choices: ["off", low, medium, high, full]
+    default: low
+  rules:
+    description: Rules in order. The first one that matches a packet decides.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      action:
+        description: What is done with a packet. V(limit) denies an address that connects six times in 30 seconds.
+        type: str
+        choices: [allow, deny, reject, limit]
+        required: true
+      port:
+        description:
+          - Port of the destination, as a number, a range V(8000:8010) or a list V(80,443).
+          - Every port when not given.
+        type: str
+      proto:
+        description: Protocol. V(any) with a port means TCP and UDP.
+        type: str
+        choices: [any, tcp, udp, ah, esp, gre, igmp, ipv6, vrrp]
+        default: any
+      from:
+        description: Address or network of the source. Everybody when not given.
+        type: str
+      from_port:
+        description: Port of the source, in the notation of O(rules[].port).
+        type: str
+      to:
+        description: Address or network of the destination. Every address of the host when not given.
+        type: str
+      app:
+        description: Application profile of the host instead of port and protocol, see C(ufw app list).
+        type: str
+      direction:
+        description: Packets to the host, or of the host.
+        type: str
+        choices: [in, out]
+        default: in
+      route:
+        description: The rule is for packets through the host.
+        type: bool
+        default: false
+      interface_in:
+        description: Interface on which packets arrive.
+        type: str
+      interface_out:
+        description: Interface on which packets leave.
+        type: str
+      log:
+        description: Log no packet, those of new connections, or all.
+        type: str
+        choices: [none, new, all]
+        default: none
+      comment:
+        description: Comment that C(ufw status) shows.
+        type: str
+      family:
+        description: Address family. V(auto) is both, or that of the addresses in the rule.
+        type: str
+        choices: [auto, v4, v6]
+        default: auto
+  purge:
+    description:
+      - V(all) removes rules that are not declared.
+      - V(none) keeps them, after those that are.
+    type: str
+    choices: [all, none]
+    default: all
+  ssh_guard:
+    description: Refuse a policy that would not let the peer of the present SSH session connect again.
+    type: bool
+    default: true
+  lock_timeout:
+    description: Seconds to wait for another process that holds UFW's lock.
+    type: int
+    default: 30
+"""
+
+EXAMPLES = r"""
+- name: Only SSH and the web are reachable
+  daffathan.platform.ufw_policy:
+    rules:
+      - {action: allow, port: "22", proto: tcp, comment: ssh}
+      - {action: allow, port: "80,443", proto: tcp}
+      - {action: allow, port: "443", proto: udp, comment: http3}
+
+- name: A database for one network, and rules made by hand stay
+  daffathan.platform.ufw_policy:
+    rules:
+      - {action: allow, port: "22", proto: tcp}
+      - {action: allow, port: "5432", proto: tcp, from: 192.0.2.0/24, interface_in: eth1}
+    purge: none
+"""
+
+RETURN = r"""
+actions:
+  description: What was done, or would be done in check mode, in order.
+  returned: success
+  type: list
+  elements: str
+  sample: ["write /etc/ufw/user.rules", "load the rules into the kernel (IPv4, IPv6)"]
+drift:
+  description: Where the host differed from the policy that its own files described.
+  returned: success
+  type: dict
+  contains:
+    files:
+      description: Files of UFW that were changed.
+      type: list
+      elements: str
+    kernel:
+      description: Differences between the packet filter and UFW's files; empty when only the policy changed.
+      type: list
+      elements: str
+  sample: {"files": [], "kernel": ["chain ufw-user-input has 0 rules, not 3"]}
+ssh_peers:
+  description: Addresses of SSH sessions that the policy was checked for.
+  returned: success
+  type: list
+  elements: str
+  sample: ["198.51.100.7"]
+"""
+
+import glob
+import json
+import os
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.daffathan.platform.plugins.module_utils._common.command import CommandError, run
+from ansible_collections.daffathan.platform.plugins.module_utils._common.files import (
+    FileLock,
+    LockTimeout,
+    read_text,
+    write_atomic,
+)
+from ansible_collections.daffathan.platform.plugins.module_utils._ufw import guard, kernel, options, plan, settings
+from ansible_collections.daffathan.platform.plugins.module_utils._ufw.model import InputError, Policy
+from ansible_collections.daffathan.platform.plugins.module_utils._ufw.tuples import TupleError
+
+LOCK = "/run/ufw.lock"
+INIT = "/usr/lib/ufw/ufw-init"
+PROFILES = "/etc/ufw/applications.d/*"
+MODES = {plan.DEFAULTS: 0o644, plan.CONFIGURATION: 0o644}
+RULES_MODE = 0o640
+
+
+def argument_spec() -> dict[str, Any]:
+    policies = {"type": "str", "choices": ["allow", "deny", "reject"]}
+    rule = {
+        "action": {"type": "str", "choices": ["allow", "deny", "reject", "limit"], "required": True},
+        "port": {"type": "str"},
+        "proto": {
+            "type": "str",
+            "choices": ["any", "tcp", "udp", "ah", "esp", "gre", "igmp", "ipv6", "vrrp"],
+            "default": "any",
+        },
+        "from": {"type": "str"},
+        "from_port": {"type": "str"},
+        "to": {"type": "str"},
+        "app": {"type": "str"},
+        "direction": {"type": "str", "choices": ["in", "out"], "default": "in"},
+        "route": {"type": "bool", "default": False},
+        "interface_in": {"type": "str"},
+        "interface_out": {"type": "str"},
+        "log": {"type": "str", "choices": ["none", "new", "all"], "default": "none"},
+        "comment": {"type": "str"},
+        "family": {"type": "str", "choices": ["auto", "v4", "v6"], "default": "auto"},
+    }
+    return {
+        "state": {"type": "str", "choices": ["enabled", "disabled"], "default": "enabled"},
+        "defaults": {
+            "type": "dict",
+            "default": {},
+            "options": {
+                "incoming": {**policies, "default": "deny"},
+                "outgoing": {**policies, "default": "allow"},
+                "routed": {**policies, "default": "deny"},
+            },
+        },
+        "logging": {"type": "str", "choices": ["off", "low", "medium", "high", "full"], "default": "low"},
+        "rules": {"type": "list", "elements": "dict", "default": [], "options": rule},
+        "purge": {"type": "str", "choices": ["all", "none"], "default": "all"},
+        "ssh_guard": {"type": "bool", "default": True},
+        "lock_timeout": {"type": "int", "default": 30},
+    }
+
+
+def read_files() -> dict[str, str]:
+    """Every file of UFW that is compared or loaded."""
+    paths = [plan.DEFAULTS, plan.CONFIGURATION, *plan.USER_RULES.values()]
+    paths += [path for pair in plan.STATIC_RULES.values() for path in pair]
+    files = {}
+    for path in paths:
+        text = read_text(path)
+        if text is None:
+            raise InputError(f"{path} is missing. Install UFW (`apt-get install ufw`), or reinstall it.")
+        files[path] = text
+    return files
+
+
+def read_profiles() -> dict[str, tuple[tuple[str, str], ...]]:
+    profiles: dict[str, tuple[tuple[str, str], ...]] = {}
+    for path in sorted(glob.glob(PROFILES)):
+        profiles.update(settings.parse_profiles(read_text(path) or ""))
+    return profiles
+
+
+def ssh_peers() -> list[guard.Peer]:
+    """The SSH session this module runs in, found in the environment of its ancestors: sudo drops it from our own."""
+    links = json.loads(run(["ip", "-json", "address"]).stdout)
+    interfaces = [(link["ifname"], entry["local"]) for link in links for entry in link["addr_info"] if "local" in entry]
+    pid, found = os.getpid(), []
+    while pid > 1:
+        try:
+            with open(f"/proc/{pid}/environ", "rb") as handle:
+                environment = handle.read().split(b"\0")
+            with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as handle:
+                pid = int(handle.read().rpartition(")")[2].split()[1])
+        except (OSError, ValueError):
+            break
+        for variable in environment:
+            if variable.startswith(b"SSH_CONNECTION="):
+                peer = guard.parse_connection(variable.partition(b"=")[2].decode(), interfaces)
+                if peer is not None and peer not in found:
+                    found.append(peer)
+    return found
+
+
+def check_peers(policy: Policy, peers: list[guard.Peer]) -> None:
+    for peer in guard.refused(policy, peers):
+        raise InputError(
+            f"ssh_guard: this policy would shut out {peer.address}, connected to port {peer.port} now, and you "
+            f"with it. Nothing was changed. Add a rule {{action: allow, port: '{peer.port}', proto: tcp, "
+            f"from: {peer.address}}} before any that denies it, or set `ssh_guard: false` if you have another way in."
+        )
+
+
+def unit_enabled() -> bool:
+    return run(["systemctl", "is-enabled", "ufw.service"], check=False).stdout.strip() == "enabled"
+
+
+def apply(operations: list[plan.Operation], transactions: dict[int, str]) -> None:
+    for operation in operations:
+        if operation.kind == "file":
+            write_atomic(operation.path, operation.content, mode=MODES.get(operation.path, RULES_MODE), uid=0, gid=0)
+        elif operation.kind == "load":
+            before = {family: kernel.save(family) for family in transactions}
+            try:
+                kernel.load(transactions)
+            except CommandError:
+                # One family alone would be a policy that nobody asked for.
+                kernel.restore(before)
+                raise
+        elif operation.kind == "unit":
+            run(["systemctl", "enable", "--now", "ufw.service"])
+        elif operation.kind == "stop":
+            run([INIT, "force-stop"])
+
+
+class Run:
+    """One call: read, plan, apply."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self.module = module
+        self.params = module.params
+
+    def main(self) -> dict[str, Any]:
+        if not os.path.exists(plan.CONFIGURATION) and self.module.check_mode:
+            return self.on_a_bare_host()
+        files = read_files()
+        present = plan.current_policy(files)
+        desired = options.parse_policy(self.params, read_profiles())
+        if self.params["purge"] == "none":
+            desired = plan.with_undeclared(desired, present)
+        peers = ssh_peers() if self.params["ssh_guard"] else []
+        check_peers(desired, peers)
+        tables = kernel.read()
+        candidate = plan.transactions(desired, files, {family: kernel.Table() for family in tables})
+        wanted = kernel.measure(candidate) if desired.enabled else {}
+        operations = plan.plan(desired, files, tables, wanted, unit_enabled=unit_enabled())
+        result = {
+            "changed": bool(operations),
+            "actions": [operation.why for operation in operations],
+            "drift": {
+                "files": [operation.path for operation in operations if operation.kind == "file"],
+                "kernel": self.drift(present, files, tables),
+            },
+            "ssh_peers": [peer.address for peer in peers],
+            "diff": {"before": plan.describe(present), "after": plan.describe(desired)},
+        }
+        result["diff"]["before"] += "".join(f"# kernel: {line}\n" for line in result["drift"]["kernel"])
+        if operations and not self.module.check_mode:
+            apply(operations, plan.transactions(desired, files, tables))
+            self.verify(desired, wanted)
+        return result
+
+    def on_a_bare_host(self) -> dict[str, Any]:
+        """A dry run before UFW is installed: the whole policy is new."""
+        desired = options.parse_policy(self.params, read_profiles())
+        return {
+            "changed": True,
+            "actions": ["write the files of UFW", "load the rules into the kernel (IPv4, IPv6)"],
+            "drift": {"files": [], "kernel": []},
+            "ssh_peers": [],
+            "diff": {"before": "UFW is not installed\n", "after": plan.describe(desired)},
+        }
+
+    def drift(self, present: Policy, files: dict[str, str], tables: dict[int, kernel.Table]) -> list[str]:
+        """Where the kernel is not what UFW's own files say."""
+        if not present.enabled:
+            return []
+        described = plan.transactions(present, files, {family: kernel.Table() for family in tables})
+        expected = kernel.measure(described)
+        return [
+            f"IPv{family}: {line}"
+            for family in sorted(tables)
+            for line in plan.difference(tables[family].own(), expected[family].own())
+        ]
+
+    def verify(self, desired: Policy, wanted: dict[int, kernel.Table]) -> None:
+        """The kernel has the last word."""
+        found = kernel.read()
+        for family, table in wanted.items():
+            lines = plan.difference(found[family].own(), table.own())
+            if desired.enabled and lines:
+                raise kernel.KernelError(
+                    f"the rules were loaded, but the kernel shows others (IPv{family}: {'; '.join(lines[:5])}). "
+                    "Does another program change UFW's chains? Run the task again."
+                )
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    try:
+        with FileLock(LOCK, timeout=module.params["lock_timeout"], posix=True):
+            result = Run(module).main()
+    except TupleError as error:
+        module.fail_json(
+            msg=f"UFW's files hold a rule that this module cannot read, and would lose: {error}. "
+            "Remove it with `ufw delete`, then run again."
+        )
+    except LockTimeout as error:
+        module.fail_json(msg=f"UFW is in use: {error}. Wait for the other program, or raise `lock_timeout`.")
+    except PermissionError as error:
+        module.fail_json(msg=f"The firewall belongs to root: {error}. Use `become: true`.")
+    except CommandError as error:
+        module.fail_json(msg=str(error), cmd=list(error.completed.argv), rc=error.completed.rc)
+    except (InputError, kernel.KernelError) as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
