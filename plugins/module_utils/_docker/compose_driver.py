@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 import secrets as random
@@ -19,7 +20,12 @@ from typing import Any
 
 from ansible_collections.daffathan.platform.plugins.module_utils._common.files import read_text, write_atomic
 from ansible_collections.daffathan.platform.plugins.module_utils._docker import probe
-from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine import Engine, EngineError, compose
+from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine import (
+    SDK_ERRORS,
+    Engine,
+    EngineError,
+    compose,
+)
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.nginx import Gateway, Process
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import compose as model_of
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import state as states
@@ -62,6 +68,12 @@ def known_apps() -> list[str]:
     with contextlib.suppress(FileNotFoundError):
         return sorted(name for name in os.listdir(APPS) if os.path.isfile(f"{APPS}/{name}/state.json"))
     return []
+
+
+def stored_secrets(app: str) -> set[str]:
+    """The secrets that containers of the app were given, to keep them out of messages."""
+    paths = glob.glob(f"{app_directory(app)}/secrets/*/*") + glob.glob(f"{app_directory(app)}/releases/*/secrets/*/*")
+    return {read_text(path) or "" for path in paths}
 
 
 def read_key(app: str) -> bytes:
@@ -119,6 +131,14 @@ class ComposeDriver:
             return os.listdir(f"{self.directory}/releases")
         return []
 
+    def addresses(self) -> set[str]:
+        """Addresses that containers of releases have, whatever the state knows of them."""
+        attached = (
+            container.attrs["NetworkSettings"]["Networks"].get(f"{self.app}_private") or {}
+            for container in self.engine.containers([f"{LABEL}.app={self.app}", f"{LABEL}.release"])
+        )
+        return {str((endpoint.get("IPAMConfig") or {}).get("IPv4Address")) for endpoint in attached}
+
     def base_running(self, names: Collection[str]) -> bool:
         """Whether every service of the base has a container that runs and is not ill."""
         good = {
@@ -164,19 +184,7 @@ class ComposeDriver:
                 f"network {name} exists, but was not made by this module. Remove it: `docker network rm {name}`."
             )
         found = Network(name, config["Subnet"], gateway_address(config["Subnet"]))
-        aliases = sorted(service.name for service in work.app.services)
-        if not self.gateway_attached(found, aliases):
-            container = self.gateway.container()
-            endpoint = self._endpoint(name)
-            if endpoint is not None:
-                # Aliases of an attachment cannot be changed; the old ones stay for the release that still serves.
-                mine = (container.short_id, container.id[:12], GATEWAY)
-                aliases = sorted(set(aliases) | {a for a in endpoint.get("Aliases") or [] if a not in mine})
-                network.disconnect(container)
-            try:
-                network.connect(container, aliases=aliases, ipv4_address=found.gateway)
-            except Exception as error:
-                raise EngineError(f"network {name}: the gateway cannot be attached: {error}") from error
+        self.attach(found, [service.name for service in work.app.services])
         for volume in model_of.release_volumes(work.parts):
             labels = {"com.docker.compose.project": self.app, "com.docker.compose.volume": volume.key}
             self.engine.ensure_volume(volume.name, volume.driver, volume.options, labels)
@@ -184,6 +192,26 @@ class ComposeDriver:
         if state.network != found:
             self.save(replace(state, network=found))
         return found
+
+    def attach(self, found: Network, names: Collection[str]) -> None:
+        """Give the gateway its address and the names of the swapped services in the network of the app."""
+        if self.gateway_attached(found, names):
+            return
+        network = self.engine.network(found.name)
+        if network is None:
+            raise RolloutError(f"network {found.name} is gone. Deploy {self.app} again.")
+        container = self.gateway.container()
+        aliases = set(names)
+        endpoint = self._endpoint(found.name)
+        try:
+            if endpoint is not None:
+                # Aliases of an attachment cannot be changed; the old ones stay for the release that still serves.
+                mine = (container.short_id, container.id[:12], GATEWAY)
+                aliases |= {alias for alias in endpoint.get("Aliases") or [] if alias not in mine}
+                network.disconnect(container)
+            network.connect(container, aliases=sorted(aliases), ipv4_address=found.gateway)
+        except SDK_ERRORS as error:
+            raise EngineError(f"network {found.name}: the gateway cannot be attached: {error}") from error
 
     def apply_base(self) -> None:
         work = self._work()

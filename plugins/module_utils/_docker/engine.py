@@ -23,10 +23,14 @@ try:
     import docker
     import docker.errors
     import docker.types
+    import requests
 
     HAS_SDK = True
+    # What the SDK raises when the engine refuses, and when it goes away in the middle of a call.
+    SDK_ERRORS: tuple[type[Exception], ...] = (docker.errors.DockerException, requests.exceptions.RequestException)
 except ImportError:
     HAS_SDK = False
+    SDK_ERRORS = ()
 
 PULL_WORKERS = 4
 UNREACHABLE = (
@@ -152,12 +156,19 @@ class Engine:
                 getattr(container, verb)(**arguments)
             except docker.errors.NotFound:
                 return
-            except docker.errors.APIError as error:
+            except SDK_ERRORS as error:
                 raise EngineError(f"container {container.name}: {verb}: {_reason(error)}") from error
 
         if containers:
             with ThreadPoolExecutor(min(16, len(containers))) as pool:
                 list(pool.map(call, containers))
+
+    def reload(self, container: Any) -> None:
+        """Look at a container again."""
+        try:
+            container.reload()
+        except SDK_ERRORS as error:
+            raise EngineError(f"container {container.name}: {_reason(error)}") from error
 
     # Networks and volumes
 

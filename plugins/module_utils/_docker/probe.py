@@ -63,7 +63,7 @@ def wait_ready(engine: Engine, containers: Collection[Any], release: Release, ho
     pause = FIRST_PAUSE
     while waiting:
         for name, container in list(waiting.items()):
-            container.reload()
+            engine.reload(container)
             service_name = container.labels[f"{LABEL}.service"]
             service = release.services[service_name]
             _raise_if_ended(container, service_name)
@@ -83,7 +83,7 @@ def wait_ready(engine: Engine, containers: Collection[Any], release: Release, ho
             pause = min(LAST_PAUSE, pause * 1.5)
     # One that answered and then fell over while the others were waited for is not ready.
     for container in containers:
-        container.reload()
+        engine.reload(container)
         _raise_if_ended(container, container.labels[f"{LABEL}.service"])
 
 

@@ -18,6 +18,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._common.command
 from ansible_collections.daffathan.platform.plugins.module_utils._common.files import FileLock, LockTimeout
 from ansible_collections.daffathan.platform.plugins.module_utils._docker import compose_driver as local
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine import (
+    SDK_ERRORS,
     Engine,
     EngineError,
     normalise,
@@ -67,11 +68,14 @@ class Runner:
         # One instant per run: the release that is planned and the one that is made have the same id.
         self.now = utc_now()
         self.name = parse_app_name(str(options["app"]))
-        self.secrets = [str(value) for value in (options.get("secrets") or {}).values() if len(str(value)) > 3]
 
     def redact(self, text: str) -> str:
-        """What a container printed may hold a secret."""
-        for value in sorted(self.secrets, key=len, reverse=True):
+        """What a container printed may hold a secret, one of this call or one of a release before."""
+        values = {str(value) for value in (self.options.get("secrets") or {}).values()}
+        values |= local.stored_secrets(self.name)
+        # A key of many lines may be there in part.
+        hidden = {part for value in values for part in (value, *value.splitlines()) if len(part) > 3}
+        for value in sorted(hidden, key=len, reverse=True):
             text = text.replace(value, "********")
         return text
 
@@ -81,8 +85,15 @@ class Runner:
         wanted = parse_release_id(self.options["release"]) if self.options.get("release") else None
         if app is not None and self.options.get("compose_file") and not os.path.isfile(self.options["compose_file"]):
             raise InputError(f"compose_file: there is no file {self.options['compose_file']} on the host.")
-        engine = Engine()
-        driver = local.ComposeDriver(engine, self.name)
+        try:
+            return self._run(state, app, wanted)
+        except PermissionError as error:
+            raise RolloutError(f"app {self.name}: {error}. A rollout needs root: set `become: true`.") from error
+        except (CommandError, OSError, *SDK_ERRORS) as error:
+            raise RolloutError(f"app {self.name}: {error}. The next run finishes or undoes what was begun.") from error
+
+    def _run(self, state: str, app: App | None, wanted: str | None) -> Outcome:
+        driver = local.ComposeDriver(Engine(), self.name)
         if not self.apply:
             self._act(driver, state, app, wanted)
             return self.outcome
@@ -98,12 +109,10 @@ class Runner:
             raise RolloutError(
                 f"another rollout of {self.name} runs ({error}). Wait for it, or raise `lock_timeout`."
             ) from error
-        except CommandError as error:
-            raise RolloutError(str(error)) from error
         return self.outcome
 
     def _act(self, driver: local.ComposeDriver, state: str, app: App | None, wanted: str | None) -> None:
-        journal = Journal(f"{driver.directory}/journal.ndjson" if self.apply else None)
+        journal = Journal(f"{driver.directory}/journal.ndjson" if self.apply else None, redact=self.redact)
         rollout = Rollout(driver, journal)
         self.outcome.timings = journal.timings
         try:
@@ -145,7 +154,7 @@ class Runner:
         kinds = {operation.kind for operation in operations}
         if "release" in kinds:
             subnet = state.network.subnet if state.network else None
-            planned: Release | None = self._candidate(state, desired, parts, digests, subnet)
+            planned: Release | None = self._candidate(driver, desired, parts, digests, subnet)
         else:
             planned = state.live
         self.outcome.operations += operations
@@ -165,7 +174,7 @@ class Runner:
             references = {parts.images[name]: digests[parts.images[name]] for name in parts.base}
             state = rollout.apply_base(desired.base_hash, base_images, references)
         if "release" in kinds:
-            candidate = self._candidate(state, desired, parts, digests, network.subnet)
+            candidate = self._candidate(driver, desired, parts, digests, network.subnet)
             state = rollout.deploy(candidate, plan.route_of(app))
         elif "route" in kinds:
             state = rollout.reroute(plan.route_of(app))
@@ -230,11 +239,18 @@ class Runner:
             return digest or f"{model_of.LOCAL_IMAGE}{image.id}"
 
     def _candidate(
-        self, state: State, desired: plan.Desired, parts: model_of.Parts, digests: Mapping[str, str], subnet: str | None
+        self,
+        driver: local.ComposeDriver,
+        desired: plan.Desired,
+        parts: model_of.Parts,
+        digests: Mapping[str, str],
+        subnet: str | None,
     ) -> Release:
+        state = driver.load()
         taken: set[str] = {gateway_address(subnet)} if subnet else set()
         for release in (state.live, state.previous):
             taken |= release.addresses if release is not None else set()
+        taken |= driver.addresses()
         services = {}
         for service in desired.app.services:
             # Before the first run there is no network: a plan then names no addresses.
@@ -278,6 +294,8 @@ class Runner:
         self.outcome.state = state
         if self.apply and target is not None and state.route is not None:
             driver.check_gateway()
+            if state.network is not None:
+                driver.attach(state.network, list(state.route.services))
             self.outcome.state = rollout.roll_back(target, state.route)
 
     def _absent(self, driver: local.ComposeDriver, rollout: Rollout) -> None:

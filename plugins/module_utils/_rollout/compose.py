@@ -96,6 +96,7 @@ def split(model: Model, app: App) -> Parts:
     published = published_beyond_loopback(model)
     if published:
         raise InputError(f"compose file: {published[0].evidence} {published[0].remediation}")
+    _check_networks(model)
     for name, service in sorted(services.items()):
         _check_service(name, service, name in swapped_names, swapped_names)
     for name, secret in sorted((model.get("secrets") or {}).items()):
@@ -111,6 +112,15 @@ def split(model: Model, app: App) -> Parts:
         swapped={name: services[name] for name in sorted(swapped_names)},
         model=model,
     )
+
+
+def _check_networks(model: Model) -> None:
+    for key, network in sorted((model.get("networks") or {}).items()):
+        if (network or {}).get("driver") == "host" or (network or {}).get("name") == "host":
+            raise InputError(
+                f"compose file: network {key} is the host's own, which puts ports past the firewall and the gateway. "
+                "Remove it."
+            )
 
 
 def _check_service(name: str, service: Model, swapped: bool, swapped_names: set[str]) -> None:
@@ -199,6 +209,11 @@ def _used(services: Mapping[str, Model], section: str, model: Model) -> Model:
     return {name: value for name, value in (model.get(section) or {}).items() if name in names}
 
 
+def _resources(service: Model) -> Model:
+    """The part of `deploy` that a single container has."""
+    return copy.deepcopy((service.get("deploy") or {}).get("resources") or {})
+
+
 def base_model(app: App, parts: Parts, pinned: Mapping[str, str], secrets_dir: str, key: bytes) -> Model | None:
     """The project of the services that are never swapped, or None where there are none."""
     if not parts.base:
@@ -243,6 +258,7 @@ def release_hash(app: App, parts: Parts, pinned: Mapping[str, str], key: bytes) 
         mine = {file.name for file in secret_files({name: original})}
         content[name] = {
             "service": dict(service, image=pinned[name]),
+            "resources": _resources(original),
             "networks": sorted(set(original.get("networks") or {}) - {"default"}),
             "secrets": {secret: secret_fingerprint(key, secret, app.secrets[secret]) for secret in sorted(mine)},
             "port": app.service(name).port,
@@ -277,9 +293,9 @@ def release_model(app: App, parts: Parts, release: Release, directory: str) -> M
         for index, address in enumerate(released.addresses, start=1):
             service = {k: copy.deepcopy(v) for k, v in original.items() if k not in DROPPED_KEYS}
             _with_secrets(name, service, f"{directory}/secrets", secrets)
-            limits = ((original.get("deploy") or {}).get("resources") or {}) if original.get("deploy") else {}
+            limits = _resources(original)
             if limits:
-                service["deploy"] = {"resources": copy.deepcopy(limits)}
+                service["deploy"] = {"resources": limits}
             service.update(
                 {
                     "image": pinned_reference(released.image, released.digest),

@@ -24,8 +24,14 @@ ROTATE_BYTES = 1_000_000
 class Journal:
     """Appends to `path`; `path` None keeps the lines in memory only (a dry run, a test)."""
 
-    def __init__(self, path: str | None, on_line: Callable[[dict[str, Any]], None] | None = None) -> None:
+    def __init__(
+        self,
+        path: str | None,
+        on_line: Callable[[dict[str, Any]], None] | None = None,
+        redact: Callable[[str], str] = str,
+    ) -> None:
         self.path = path
+        self.redact = redact
         self.run = uuid.uuid4().hex[:8]
         self.timings: dict[str, int] = {}
         self.lines: list[dict[str, Any]] = []
@@ -33,7 +39,8 @@ class Journal:
 
     def write(self, event: str, step: str, **detail: Any) -> None:
         now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-        line = {"at": now, "run": self.run, "event": event, "step": step, **detail}
+        safe = {key: self.redact(value) if isinstance(value, str) else value for key, value in detail.items()}
+        line = {"at": now, "run": self.run, "event": event, "step": step, **safe}
         self.lines.append(line)
         if self.path is not None:
             _append(self.path, json.dumps(line, sort_keys=True) + "\n")

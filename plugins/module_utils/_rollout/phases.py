@@ -125,7 +125,7 @@ class Rollout:
             generation = self.driver.shift(state.live, route)
         with self.journal.step("fence", generation=generation):
             self.driver.fence(generation)
-        return self._save(replace(state, route=route))
+        return self._save(replace(state, route=route, live=plan.with_limits(state.live, route)))
 
     def remove(self) -> None:
         """Everything of the app except its volumes."""

@@ -193,6 +193,18 @@ def describe(
     }
 
 
+def with_limits(release: Release, route: Route) -> Release:
+    """The release with what its route says of health and time: none of that is part of its containers."""
+    keys = ("health", "start_timeout", "drain_timeout", "stop_timeout")
+    services = {
+        name: replace(service, **{key: route.services[name][key] for key in keys if key in route.services[name]})
+        if name in route.services
+        else service
+        for name, service in release.services.items()
+    }
+    return replace(release, services=services)
+
+
 def promoted(state: State, candidate: Release, route: Route, *, rollback: bool, at: str) -> State:
     """The state after every fresh request meets the candidate."""
     old = state.live
