@@ -6,7 +6,8 @@
 
 The load is 200 requests/s (GET, POST, 1.5 s answers, large bodies), an event stream and a WebSocket. The peer is the
 script of the reference document (`tests/support/seed_script/`, its waiting time shortened from 20 s to 5 s), ours is
-`playbooks/deploy.yml` through HTTPS, Caddy and the gateway. Each runs alone on a lab VPS of its own, three updates each.
+`playbooks/deploy.yml` through HTTPS, Caddy and the gateway. Each runs alone on a lab VPS of its own, three updates
+each.
 `lost` counts requests and streams that failed; the generator never retries.
 """
 

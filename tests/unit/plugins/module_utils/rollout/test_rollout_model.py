@@ -1,0 +1,208 @@
+# Copyright (c) 2026, the daffathan.platform authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
+    RELEASE_ID,
+    InputError,
+    RolloutError,
+    choose_addresses,
+    gateway_address,
+    other_colour,
+    parse_app,
+    parse_release_id,
+    release_id,
+)
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import Network, Route, State, loads
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.plugins.module_utils.rollout.models import release
+
+
+def options(**changes: Any) -> dict[str, Any]:
+    return {"app": "labs", "services": {"api": {"port": 3001, "routes": ["/"]}}, "domains": ["a.test"], **changes}
+
+
+def service(**changes: Any) -> dict[str, Any]:
+    return options(services={"api": {"port": 3001, "routes": ["/"], **changes}})
+
+
+# What is wrong: its options, and what the message has to name: the option, the value, the remedy.
+BAD: list[tuple[str, dict[str, Any], list[str]]] = [
+    ("app in capitals", options(app="Labs"), ["app:", "'Labs'", "my-app"]),
+    ("app with two hyphens", options(app="a--b"), ["app:", "'a--b'", "single"]),
+    ("app that ends in a hyphen", options(app="a-"), ["app:", "'a-'", "my-app"]),
+    ("app that is a path", options(app="../x"), ["app:", "'../x'", "my-app"]),
+    ("app of 32 letters", options(app="a" * 32), ["app:", "a" * 32, "at most 30"]),
+    ("no services", options(services={}), ["services:", "empty", "at least one"]),
+    ("service that is a number", options(services={"api": 3001}), ["services.api:", "3001", "{port: 3000"]),
+    ("unknown option", service(healthcheck="/x"), ["services.api.healthcheck", "Known are", "health"]),
+    ("no port", options(services={"api": {}}), ["services.api.port", "missing", "Give the port"]),
+    ("port 0", service(port=0), ["services.api.port", "0", "1 to 65535"]),
+    ("port too large", service(port=65536), ["services.api.port", "65536", "1 to 65535"]),
+    ("port that is a word", service(port="http"), ["services.api.port", "'http'", "1 to 65535"]),
+    ("port that is true", service(port=True), ["services.api.port", "True", "1 to 65535"]),
+    ("no replicas", service(replicas=0), ["services.api.replicas", "0", "1 to 50"]),
+    ("half a replica", service(replicas=1.5), ["services.api.replicas", "1.5", "1 to 50"]),
+    ("no time to start", service(start_timeout=0), ["services.api.start_timeout", "0", "1 to 3600"]),
+    ("negative drain", service(drain_timeout=-1), ["services.api.drain_timeout", "-1", "0 to 3600"]),
+    ("stop of a day", service(stop_timeout=86400), ["services.api.stop_timeout", "86400", "0 to 3600"]),
+    ("routes as text", service(routes="/"), ["services.api.routes", "'/'", "list", "[/api/]"]),
+    ("route without a slash", service(routes=["api"]), ["services.api.routes", "'api'", "/api/"]),
+    ("route that leaves its block", service(routes=["/ { return 200; }"]), ["services.api.routes", "return", "/api/"]),
+    ("route with a variable", service(routes=["/$host"]), ["services.api.routes", "'/$host'", "/api/"]),
+    ("route over two lines", service(routes=["/a\n"]), ["services.api.routes", "/a", "/api/"]),
+    ("route that is a number", service(routes=[1]), ["services.api.routes", "1", "/api/"]),
+    ("health without a slash", service(health="up"), ["services.api.health", "'up'", "/health"]),
+    ("health over two lines", service(health="/a\r\nX: y"), ["services.api.health", "/health"]),
+    ("unknown strategy", service(strategy="rolling"), ["services.api.strategy", "'rolling'", "blue_green"]),
+    (
+        "one route twice",
+        options(services={"a": {"port": 1, "routes": ["/x"]}, "b": {"port": 2, "routes": ["/x"]}}),
+        ["services:", "a and b", "/x", "its own prefix"],
+    ),
+    ("domain with a space", options(domains=["a b"]), ["domains:", "'a b'", "app.example.com"]),
+    ("domain that is an address", options(domains=["https://a.test"]), ["domains:", "https://a.test", "app.example"]),
+    ("domain that ends its line", options(domains=["a.test;"]), ["domains:", "'a.test;'", "app.example.com"]),
+    ("star in the middle", options(domains=["a.*.test"]), ["domains:", "'a.*.test'", "app.example.com"]),
+    ("domains without routes", options(services={"api": {"port": 1}}), ["services:", "routes", "domains"]),
+    ("name of a variable", options(env={"A-B": "1"}), ["env.A-B", "letters, digits"]),
+    ("secret that is a path", options(secrets={"../x": "value"}), ["secrets.../x", "letters, digits"]),
+    ("secret without a value", options(secrets={"TOKEN": ""}), ["secrets.TOKEN", "not empty"]),
+    ("secret that is a list", options(secrets={"TOKEN": ["a"]}), ["secrets.TOKEN", "text"]),
+]
+
+
+@pytest.mark.parametrize(("given", "named"), [row[1:] for row in BAD], ids=[row[0] for row in BAD])
+def test_bad_input_is_refused_by_option_value_and_remedy(given: dict[str, Any], named: list[str]) -> None:
+    with pytest.raises(InputError) as error:
+        parse_app(given)
+    for word in named:
+        assert word in str(error.value)
+
+
+def test_the_value_of_a_bad_secret_is_not_repeated() -> None:
+    with pytest.raises(InputError) as error:
+        parse_app(options(secrets={"TOKEN": ["hunter2-canary"]}))
+    assert "canary" not in str(error.value)
+
+
+@pytest.mark.parametrize("value", ["latest", "r1", "r20260101t000000-0000000G", "r20260101t000000-00000001\n"])
+def test_release_id_that_is_none_is_refused(value: str) -> None:
+    with pytest.raises(InputError, match="release: .* is not a release id like r2026"):
+        parse_release_id(value)
+
+
+def test_good_input_is_normalised() -> None:
+    app = parse_app(
+        options(
+            services={"web": {"port": "3000", "routes": ["/"], "replicas": None}, "api": {"port": 3001}},
+            domains=["A.Example.test", "a.example.test", "*.b.test"],
+            env={"A": 1, "B": True},
+            secrets={"TOKEN": 12345},
+        )
+    )
+    assert [(s.name, s.port, s.replicas) for s in app.services] == [("api", 3001, 1), ("web", 3000, 1)]
+    assert app.domains == ("a.example.test", "*.b.test")
+    assert app.env == {"A": "1", "B": "true"}
+    assert app.secrets == {"TOKEN": "12345"}
+    assert app.network == "labs_private"
+
+
+@given(st.text(max_size=40))
+def test_every_name_is_refused_or_safe_in_a_path_and_a_configuration(name: str) -> None:
+    try:
+        app = parse_app(options(app=name))
+    except InputError:
+        return
+    assert app.name == name
+    assert set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-") and name[0].isalpha() and "--" not in name
+
+
+@given(st.text(max_size=30))
+def test_every_route_and_domain_is_refused_or_one_word_of_nginx(text: str) -> None:
+    for given_options in (service(routes=[text]), options(domains=[text])):
+        try:
+            parse_app(given_options)
+        except InputError:
+            continue
+        assert not set(text) & set(" \t\r\n;{}$\"'\\#")
+
+
+def test_addresses_come_from_the_half_that_the_engine_leaves_alone() -> None:
+    assert choose_addresses("10.9.0.0/24", 2, ["10.9.0.128"]) == ["10.9.0.129", "10.9.0.130"]
+    assert gateway_address("10.9.0.0/24") == "10.9.0.254"
+
+
+def test_full_network_is_an_error_with_a_remedy() -> None:
+    with pytest.raises(RolloutError, match="10.9.0.0/29.*default-address-pools"):
+        choose_addresses("10.9.0.0/29", 3, [])
+
+
+@given(st.integers(16, 28), st.integers(1, 6), st.sets(st.integers(0, 20)))
+def test_chosen_addresses_are_free_and_never_the_gateway(prefix: int, count: int, used: set[int]) -> None:
+    network = ipaddress.IPv4Network(f"10.0.0.0/{prefix}")
+    half = int(network.network_address) + network.num_addresses // 2
+    taken = [str(ipaddress.IPv4Address(half + offset)) for offset in used]
+    try:
+        chosen = choose_addresses(str(network), count, taken)
+    except RolloutError:
+        free = {half + o for o in range(network.num_addresses // 2 - 2)} - {half + o for o in used}
+        assert len(free) < count
+        return
+    assert len(set(chosen)) == count
+    assert not set(chosen) & {*taken, gateway_address(str(network)), str(network.broadcast_address)}
+    assert all(half <= int(ipaddress.IPv4Address(address)) for address in chosen)
+
+
+def test_release_id_is_one_and_sorts_by_time() -> None:
+    ids = [release_id(datetime(2026, 1, 1, hour, tzinfo=timezone.utc), "f" * 64) for hour in (1, 2)]
+    assert ids == sorted(ids) and all(RELEASE_ID.fullmatch(entry) for entry in ids)
+    assert [other_colour(colour) for colour in (None, "blue", "green")] == ["blue", "green", "blue"]
+
+
+def full_state() -> State:
+    route = Route(("a.test",), {"api": {"port": 3001, "routes": ["/"]}})
+    return State(
+        "labs",
+        phase="shift",
+        live=release(),
+        candidate=release("green"),
+        network=Network("labs_private", "10.9.0.0/24", "10.9.0.254"),
+        base_images={"db": "x"},
+        base_references={"db:17": "sha256:0"},
+        route=route,
+        next_route=route,
+    ).with_event("deployed", release().id, "2026-01-01T00:00:00+00:00")
+
+
+def test_state_survives_being_written_and_read() -> None:
+    assert loads("labs", full_state().dumps()) == full_state()
+
+
+def test_state_remembers_fifty_events() -> None:
+    state = State("labs")
+    for number in range(60):
+        state = state.with_event("deployed", str(number), "now")
+    assert [entry["release"] for entry in state.history] == [str(number) for number in range(10, 60)]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", full_state().dumps()[:-40]])
+def test_state_that_cannot_be_read_is_an_error_with_a_remedy(text: str) -> None:
+    with pytest.raises(RolloutError, match="state.json of labs cannot be read.*backup"):
+        loads("labs", text)
+
+
+def test_state_of_a_later_version_is_refused() -> None:
+    text = json.dumps({**json.loads(full_state().dumps()), "version": 99})
+    with pytest.raises(RolloutError, match="version 99.*Upgrade"):
+        loads("labs", text)
