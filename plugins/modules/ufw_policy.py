@@ -338,17 +338,18 @@ class Run:
         candidate = plan.transactions(desired, files, {family: kernel.Table() for family in tables})
         wanted = kernel.measure(candidate) if desired.enabled else {}
         operations = plan.plan(desired, files, tables, wanted, unit_enabled=unit_enabled())
+        drift = self.drift(present, files, tables)
+        before = plan.describe(present) + "".join(f"# kernel: {line}\n" for line in drift)
         result = {
             "changed": bool(operations),
             "actions": [operation.why for operation in operations],
             "drift": {
                 "files": [operation.path for operation in operations if operation.kind == "file"],
-                "kernel": self.drift(present, files, tables),
+                "kernel": drift,
             },
             "ssh_peers": [peer.address for peer in peers],
-            "diff": {"before": plan.describe(present), "after": plan.describe(desired)},
+            "diff": {"before": before, "after": plan.describe(desired)},
         }
-        result["diff"]["before"] += "".join(f"# kernel: {line}\n" for line in result["drift"]["kernel"])
         if operations and not self.module.check_mode:
             apply(operations, plan.transactions(desired, files, tables))
             self.verify(desired, wanted)

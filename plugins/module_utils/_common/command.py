@@ -58,7 +58,7 @@ def run(
     if binary is None:
         raise CommandError(Completed(tuple(argv), 127, "", ""), "command not found")
     try:
-        process = subprocess.run(
+        process = subprocess.run(  # pylint: disable=ansible-bad-function  # no AnsibleModule here
             [binary, *argv[1:]],
             input=stdin,
             capture_output=True,

@@ -58,6 +58,9 @@ class Outcome:
     warnings: list[str] = field(default_factory=list)
 
 
+ENGINE_FAILURES: tuple[type[Exception], ...] = (CommandError, OSError, *SDK_ERRORS)
+
+
 class Runner:
     """`apply` False plans only: nothing is pulled, written or started."""
 
@@ -89,7 +92,7 @@ class Runner:
             return self._run(state, app, wanted)
         except PermissionError as error:
             raise RolloutError(f"app {self.name}: {error}. A rollout needs root: set `become: true`.") from error
-        except (CommandError, OSError, *SDK_ERRORS) as error:
+        except ENGINE_FAILURES as error:
             raise RolloutError(f"app {self.name}: {error}. The next run finishes or undoes what was begun.") from error
 
     def _run(self, state: str, app: App | None, wanted: str | None) -> Outcome:
