@@ -45,10 +45,10 @@ def run() -> dict[str, float | int | str]:
     return {
         "updates": len(UPDATES),
         "seed_script_sent": peer.sent,
-        "seed_script_lost": peer.failures,
+        "seed_script_lost": peer.failed,
         "seed_script_kept_schedule": str(peer.kept_schedule),
         "ours_sent": ours.sent,
-        "ours_lost": ours.failures,
+        "ours_lost": ours.failed,
         "ours_kept_schedule": str(ours.kept_schedule),
         "ours_streams_ended_properly": ours.streams["sse"]["ended"] + ours.streams["ws"]["ended"],
     }

@@ -78,7 +78,7 @@ def test_ten_deploys_under_load_lose_no_request(platform_host: Host) -> None:
             assert result.rc == 0, result.output[-4000:]
             assert version(platform_host) == tag
         report = load.stop()
-    assert report.failures == 0, report.describe()
+    assert report.failed == 0, report.describe()
     assert report.kept_schedule, report.describe()
     assert report.sent > 200 * 60
     assert set(report.versions) == {"1.0.0", "1.1.0"}
@@ -114,7 +114,7 @@ def test_a_bad_release_never_takes_traffic(platform_host: Host, tag: str, what: 
     assert "ansible_module" not in result.output, "the module itself must not break"
     for word in named:
         assert word in result.output, result.output[-4000:]
-    assert report.failures == 0, report.describe()
+    assert report.failed == 0, report.describe()
     assert set(report.versions) == {live}
     assert leftovers(platform_host) == before
     assert version(platform_host) == live
@@ -128,7 +128,7 @@ def test_a_compose_file_that_publishes_to_everyone_is_refused(platform_host: Hos
     assert result.rc != 0
     assert "3001" in result.output
     assert "127.0.0.1" in result.output, "the remedy is named"
-    assert report.failures == 0, report.describe()
+    assert report.failed == 0, report.describe()
     assert leftovers(platform_host) == before
 
 
@@ -140,7 +140,7 @@ def test_rollback_returns_to_the_previous_release_and_status_shows_it(platform_h
         result = platform_host.play("rollback", app=APP)
         report = load.stop()
     assert result.rc == 0, result.output[-4000:]
-    assert report.failures == 0, report.describe()
+    assert report.failed == 0, report.describe()
     assert version(platform_host) == live
     status = platform_host.play("status")
     assert status.rc == 0

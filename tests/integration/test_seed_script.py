@@ -23,6 +23,6 @@ def host() -> Iterator[Host]:
 
 def test_the_old_way_loses_requests_and_the_generator_reports_them(host: Host) -> None:
     report = update_under_load(host, ["1.1.0"])
-    assert report.failures > 0, report.describe()
+    assert report.failed > 0, report.describe()
     assert not report.passed
     assert report.first_failures, "each kind of failure comes with details"

@@ -6,12 +6,13 @@
 
 from __future__ import annotations
 
+import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
 from tests.load.background import Load
 from tests.load.report import Report
-from tests.support.lab import Host, up
+from tests.support.lab import Host, up, wait_until
 
 FILES = Path(__file__).parent / "seed_script"
 WRITE = "import os, sys; os.makedirs('/srv/seed', exist_ok=True); open(sys.argv[1], 'w').write(sys.argv[2])"
@@ -25,7 +26,17 @@ def seed_host(name: str) -> Host:
     for path in FILES.iterdir():
         host.run("python3", "-c", WRITE, f"/srv/seed/{path.name}", path.read_text())
     host.run("env", "TAG=1.0.0", "docker", "compose", "--project-directory", "/srv/seed", "up", "--detach", "--wait")
+    # The gateway of the document has no health check: `--wait` returns before it answers.
+    wait_until(lambda: answers(f"http://{host.address}:8080/api/version"), seconds=30)
     return host
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as response:
+            return response.status == 200
+    except OSError:
+        return False
 
 
 def update_under_load(host: Host, tags: Sequence[str]) -> Report:
