@@ -45,11 +45,11 @@ def render(rule: Rule) -> str:
 
 
 def _interfaces(field: str, line: str) -> tuple[str, str, str]:
-    direction, _, name = field.partition("_")
+    direction, dummy, name = field.partition("_")
     if direction not in ("in", "out"):
         raise TupleError(line)
     if "!" in field:
-        incoming, _, outgoing = field.partition("!")
+        incoming, dummy, outgoing = field.partition("!")
         if not incoming.startswith("in_") or not outgoing.startswith("out_"):
             raise TupleError(line)
         return "in", incoming[3:], outgoing[4:]
@@ -58,12 +58,12 @@ def _interfaces(field: str, line: str) -> tuple[str, str, str]:
 
 def parse(line: str, family: int) -> Rule:
     """The rule of a line. Lines of old versions have no direction, those with profiles have two fields more."""
-    body, _, encoded = line[len(MARK) :].strip().partition(" comment=")
+    body, dummy, encoded = line[len(MARK) :].strip().partition(" comment=")
     fields = body.split()
     if not line.startswith(MARK) or len(fields) not in (6, 7, 8, 9):
         raise TupleError(line)
     route = fields[0].startswith("route:")
-    action, _, log = fields[0][6 if route else 0 :].partition("_")
+    action, dummy, log = fields[0][6 if route else 0 :].partition("_")
     direction, interface_in, interface_out = _interfaces(fields[-1] if len(fields) % 2 else "in", line)
     dapp, sapp = (
         "" if name == "-" else name.replace("%20", " ") for name in (fields[6:8] if len(fields) > 7 else "--")
