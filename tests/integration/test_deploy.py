@@ -6,68 +6,15 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
-from tests.support.lab import PROJECT, Host, PlayResult, lab, wait_until
+from tests.support.app import APP, COMPOSE, deploy, leftovers, version
+from tests.support.lab import Host, lab, wait_until
 from tests.support.load import site_load
-
-APP = "daffathan-labs"
-COMPOSE = PROJECT / "examples" / APP / "compose.yml"
-
-
-def apps(tag: str, compose: Path = COMPOSE) -> list[dict[str, Any]]:
-    """The demo's app with another version, or another compose file."""
-    variables = yaml.safe_load((PROJECT / "inventories/demo/group_vars/vps/main.yml").read_text())
-    wanted = copy.deepcopy(variables["apps"])
-    wanted[0]["env"]["TAG"] = tag
-    wanted[0]["compose"] = str(compose)
-    for options in wanted[0]["services"].values():
-        # Streams that outlive the switch are asked to end after this time; ten deploys wait for it ten times.
-        options |= {"drain_timeout": 5, "start_timeout": 20}
-    return wanted
-
-
-def deploy(host: Host, tag: str, **options: Any) -> PlayResult:
-    return host.play("deploy", apps=apps(tag, **options))
-
-
-def containers(host: Host) -> set[str]:
-    return set(host.run("docker", "ps", "--all", "--format", "{{.Names}}").split())
-
-
-def leftovers(host: Host) -> dict[str, set[str]]:
-    """Everything that a deploy could leave behind."""
-    return {
-        "containers": containers(host),
-        "networks": set(host.run("docker", "network", "ls", "--format", "{{.Name}}").split()),
-        "volumes": set(host.run("docker", "volume", "ls", "--quiet").split()),
-        "releases": set(host.run("ls", f"/var/lib/daffathan/apps/{APP}/releases").split()),
-    }
-
-
-def version(host: Host, service: str = "api") -> str:
-    prefix = {"ui": "", "api": "/api", "ai": "/ai"}[service]
-    answer = host.run(
-        *(
-            "curl",
-            "--silent",
-            "--fail",
-            "--max-time",
-            "10",
-            "--insecure",
-            "--resolve",
-            "labs.example.test:443:127.0.0.1",
-        ),
-        f"https://labs.example.test{prefix}/version",
-    )
-    return str(json.loads(answer)["version"])
 
 
 def test_ten_deploys_under_load_lose_no_request(platform_host: Host) -> None:
