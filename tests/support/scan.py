@@ -27,7 +27,7 @@ def open_ports(address: str, *, udp: bool = False) -> set[int]:
     return {
         int(port.attrib["portid"])
         for port in ElementTree.fromstring(report).iter("port")
-        if port.find("state") is not None and port.find("state").attrib["state"] == "open"
+        if port.find("state[@state='open']") is not None
     }
 
 

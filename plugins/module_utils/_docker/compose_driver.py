@@ -14,6 +14,7 @@ import json
 import os
 import secrets as random
 import shutil
+import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -45,6 +46,8 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state 
 
 APPS = "/var/lib/daffathan/apps"
 BASE_TIMEOUT = 600
+# Seconds between attempts to update a container that is just ending.
+ENDING_PAUSES = (0.1, 0.3, 1, 2)
 
 
 @dataclass(frozen=True)
@@ -316,7 +319,17 @@ class ComposeDriver:
 
     def keep(self, release: Release, always: bool) -> None:
         policy = {"Name": "unless-stopped" if always else "no"}
-        self.engine.each(self.release_containers(release.id), "update", restart_policy=policy)
+        containers = self.release_containers(release.id)
+        for pause in ENDING_PAUSES:
+            try:
+                self.engine.each(containers, "update", restart_policy=policy)
+                return
+            except EngineError:
+                # For a moment the engine takes a container that has just ended for a running one, and cannot update it.
+                time.sleep(pause)
+                if always:
+                    probe.check_running(self.engine, containers)
+        self.engine.each(containers, "update", restart_policy=policy)
 
     def shift(self, release: Release, route: Route) -> str:
         network = self.load().network

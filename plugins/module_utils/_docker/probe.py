@@ -82,6 +82,11 @@ def wait_ready(engine: Engine, containers: Collection[Any], release: Release, ho
             time.sleep(pause)
             pause = min(LAST_PAUSE, pause * 1.5)
     # One that answered and then fell over while the others were waited for is not ready.
+    check_running(engine, containers)
+
+
+def check_running(engine: Engine, containers: Collection[Any]) -> None:
+    """Raise with the exit status and the last words of the first container that ended."""
     for container in containers:
         engine.reload(container)
         _raise_if_ended(container, container.labels[f"{LABEL}.service"])

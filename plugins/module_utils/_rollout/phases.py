@@ -195,8 +195,13 @@ class Rollout:
         try:
             yield
         except RolloutError as error:
-            with self.journal.step("undo", release=candidate.id):
-                self._undo(state, candidate, "failed")
+            try:
+                with self.journal.step("undo", release=candidate.id):
+                    self._undo(state, candidate, "failed")
+            except RolloutError as second:
+                raise RolloutError(
+                    f"{error}\nTaking the candidate {candidate.id} away failed as well: {second}. The next run does it."
+                ) from error
             live = f"{state.live.id} keeps serving" if state.live else "there was no live release before"
             raise RolloutError(f"{error}\nThe candidate {candidate.id} was taken away; {live}.") from error
 

@@ -121,6 +121,15 @@ def test_ill_release_never_gets_a_request() -> None:
     assert assert_settled(world).live == release(1)
 
 
+def test_failure_of_the_undoing_does_not_hide_why_it_was_undone() -> None:
+    world = world_after(present(release(1)))
+    with pytest.raises(RolloutError, match=r"(?s)does not get ready.*remove fails on purpose"):
+        present(release(2, good=False))(Driver(world, fail="remove"))
+    assert live(world) == release(1).id
+    present(release(3))(Driver(world))
+    assert assert_settled(world).live == release(3)
+
+
 def test_failed_rollback_keeps_both() -> None:
     world = world_after(present(release(1)), present(release(2)))
     with pytest.raises(RolloutError):
