@@ -13,7 +13,8 @@ import hashlib
 import subprocess
 import sys
 
-from tests.support.lab import PROJECT, Host, LabError, lab, up
+from tests.support.app import version
+from tests.support.lab import PROJECT, Host, LabError, lab, up, wait_until
 
 INPUTS = ("plugins", "roles", "playbooks", "inventories/demo", "examples", "tests/lab")
 
@@ -38,7 +39,7 @@ def converged(name: str) -> Host:
     """A clone of the converged snapshot; makes the snapshot first where there is none for this code."""
     snapshot = snapshot_name()
     try:
-        return up(name, snapshot=snapshot)
+        return serving(up(name, snapshot=snapshot))
     except LabError as error:
         if f"snapshot '{snapshot}': there is none" not in str(error):
             raise
@@ -48,7 +49,15 @@ def converged(name: str) -> Host:
         raise LabError(f"site.yml failed on a bare VPS:\n{result.output[-8000:]}")
     lab("snapshot", base.name, snapshot)
     base.down()
-    return up(name, snapshot=snapshot)
+    return serving(up(name, snapshot=snapshot))
+
+
+def serving(host: Host) -> Host:
+    """The host, once all that ran when the snapshot was made runs again."""
+    for service in ("ui", "api", "ai"):
+        if not wait_until(lambda name=service: bool(version(host, name)), seconds=90):
+            raise LabError(f"{host.name}: {service} does not answer 90 s after the start from a snapshot.")
+    return host
 
 
 if __name__ == "__main__":
