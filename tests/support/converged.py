@@ -9,6 +9,7 @@ Its name carries a hash of everything that decides what site.yml makes of a host
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import subprocess
 import sys
@@ -55,7 +56,7 @@ def converged(name: str) -> Host:
 def serving(host: Host) -> Host:
     """The host, once all that ran when the snapshot was made runs again."""
     for service in ("ui", "api", "ai"):
-        if not wait_until(lambda name=service: bool(version(host, name)), seconds=90):
+        if not wait_until(functools.partial(version, host, service), seconds=90):
             raise LabError(f"{host.name}: {service} does not answer 90 s after the start from a snapshot.")
     return host
 

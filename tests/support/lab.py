@@ -123,7 +123,7 @@ def attacker(*argv: str, check: bool = True, timeout: float = 600) -> str:
     return lab("exec", ATTACKER, "--", *argv, check=check, timeout=timeout).stdout
 
 
-def wait_until(condition: Callable[[], bool], *, seconds: float) -> bool:
+def wait_until(condition: Callable[[], object], *, seconds: float) -> bool:
     """Whether the condition came true in time; a question that cannot be asked yet counts as no."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
