@@ -28,7 +28,7 @@ options:
   state:
     description:
       - V(enabled) turns the firewall on, now and at boot.
-      - V(disabled) turns it off and keeps the rules in the files.
+      - V(disabled) turns it off. The rules are written all the same, so that it can be turned on with them.
     type: str
     choices: [enabled, disabled]
     default: enabled
@@ -121,7 +121,7 @@ options:
   purge:
     description:
       - V(all) removes rules that are not declared.
-      - V(none) keeps them, after those that are.
+      - V(none) keeps them, after those that are, and fails on lines in UFW's files that it cannot keep.
     type: str
     choices: [all, none]
     default: all
@@ -171,7 +171,7 @@ drift:
       description: Differences between the packet filter and UFW's files; empty when only the policy changed.
       type: list
       elements: str
-  sample: {"files": [], "kernel": ["chain ufw-user-input has 0 rules, not 3"]}
+  sample: {"files": [], "kernel": ["IPv4: policy of INPUT is ACCEPT, not DROP"]}
 ssh_peers:
   description: Addresses of SSH sessions that the policy was checked for.
   returned: success
@@ -195,7 +195,6 @@ from ansible_collections.daffathan.platform.plugins.module_utils._common.files i
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._ufw import guard, kernel, options, plan, settings
 from ansible_collections.daffathan.platform.plugins.module_utils._ufw.model import InputError, Policy
-from ansible_collections.daffathan.platform.plugins.module_utils._ufw.tuples import TupleError
 
 LOCK = "/run/ufw.lock"
 INIT = "/usr/lib/ufw/ufw-init"
@@ -260,7 +259,7 @@ def read_files() -> dict[str, str]:
 
 def read_profiles() -> dict[str, tuple[tuple[str, str], ...]]:
     profiles: dict[str, tuple[tuple[str, str], ...]] = {}
-    for path in sorted(glob.glob(PROFILES)):
+    for path in filter(settings.is_profile_file, sorted(glob.glob(PROFILES))):
         profiles.update(settings.parse_profiles(read_text(path) or ""))
     return profiles
 
@@ -280,7 +279,7 @@ def ssh_peers() -> list[guard.Peer]:
             break
         for variable in environment:
             if variable.startswith(b"SSH_CONNECTION="):
-                peer = guard.parse_connection(variable.partition(b"=")[2].decode(), interfaces)
+                peer = guard.parse_connection(variable.partition(b"=")[2].decode(errors="replace"), interfaces)
                 if peer is not None and peer not in found:
                     found.append(peer)
     return found
@@ -292,6 +291,14 @@ def check_peers(policy: Policy, peers: list[guard.Peer]) -> None:
             f"ssh_guard: this policy would shut out {peer.address}, connected to port {peer.port} now, and you "
             f"with it. Nothing was changed. Add a rule {{action: allow, port: '{peer.port}', proto: tcp, "
             f"from: {peer.address}}} before any that denies it, or set `ssh_guard: false` if you have another way in."
+        )
+
+
+def refuse_to_lose(strange: list[str]) -> None:
+    if strange:
+        raise InputError(
+            f"purge: `none` cannot keep what is no rule of ufw ({'; '.join(strange)}). Nothing was changed. Say it as "
+            "an entry of `rules` or in /etc/ufw/before.rules, and remove the line; or set `purge: all` to drop it."
         )
 
 
@@ -330,7 +337,9 @@ class Run:
         files = read_files()
         present = plan.current_policy(files)
         desired = options.parse_policy(self.params, read_profiles())
+        strange = plan.strange_lines(files)
         if self.params["purge"] == "none":
+            refuse_to_lose(strange)
             desired = plan.with_undeclared(desired, present)
         peers = ssh_peers() if self.params["ssh_guard"] else []
         check_peers(desired, peers)
@@ -338,8 +347,9 @@ class Run:
         candidate = plan.transactions(desired, files, {family: kernel.Table() for family in tables})
         wanted = kernel.measure(candidate) if desired.enabled else {}
         operations = plan.plan(desired, files, tables, wanted, unit_enabled=unit_enabled())
-        drift = self.drift(present, files, tables)
-        before = plan.describe(present) + "".join(f"# kernel: {line}\n" for line in drift)
+        drift = self.drift(present, files, tables, candidate, wanted)
+        notes = [*(f"no rule of ufw: {line}" for line in strange), *(f"kernel: {line}" for line in drift)]
+        before = plan.describe(present) + "".join(f"# {line}\n" for line in notes)
         result = {
             "changed": bool(operations),
             "actions": [operation.why for operation in operations],
@@ -358,31 +368,44 @@ class Run:
     def on_a_bare_host(self) -> dict[str, Any]:
         """A dry run before UFW is installed: the whole policy is new."""
         desired = options.parse_policy(self.params, read_profiles())
+        peers = ssh_peers() if self.params["ssh_guard"] else []
+        check_peers(desired, peers)
         return {
             "changed": True,
             "actions": ["write the files of UFW", "load the rules into the kernel (IPv4, IPv6)"],
             "drift": {"files": [], "kernel": []},
-            "ssh_peers": [],
+            "ssh_peers": [peer.address for peer in peers],
             "diff": {"before": "UFW is not installed\n", "after": plan.describe(desired)},
         }
 
-    def drift(self, present: Policy, files: dict[str, str], tables: dict[int, kernel.Table]) -> list[str]:
+    def drift(
+        self,
+        present: Policy,
+        files: dict[str, str],
+        tables: dict[int, kernel.Table],
+        candidate: dict[int, str],
+        wanted: dict[int, kernel.Table],
+    ) -> list[str]:
         """Where the kernel is not what UFW's own files say."""
         if not present.enabled:
             return []
         described = plan.transactions(present, files, {family: kernel.Table() for family in tables})
-        expected = kernel.measure(described)
+        try:
+            expected = wanted if wanted and described == candidate else kernel.measure(described)
+        except kernel.KernelError as error:
+            # The files are about to be replaced; they need not be good for that.
+            return [f"UFW's files do not load: {error}"]
         return [
             f"IPv{family}: {line}"
-            for family in sorted(tables)
-            for line in plan.difference(tables[family].own(), expected[family].own())
+            for family in plan.families(files)
+            for line in plan.difference(tables[family], expected[family])
         ]
 
     def verify(self, desired: Policy, wanted: dict[int, kernel.Table]) -> None:
         """The kernel has the last word."""
         found = kernel.read()
         for family, table in wanted.items():
-            lines = plan.difference(found[family].own(), table.own())
+            lines = plan.difference(found[family], table)
             if desired.enabled and lines:
                 raise kernel.KernelError(
                     f"the rules were loaded, but the kernel shows others (IPv{family}: {'; '.join(lines[:5])}). "
@@ -395,11 +418,6 @@ def main() -> None:
     try:
         with FileLock(LOCK, timeout=module.params["lock_timeout"], posix=True):
             result = Run(module).main()
-    except TupleError as error:
-        module.fail_json(
-            msg=f"UFW's files hold a rule that this module cannot read, and would lose: {error}. "
-            "Remove it with `ufw delete`, then run again."
-        )
     except LockTimeout as error:
         module.fail_json(msg=f"UFW is in use: {error}. Wait for the other program, or raise `lock_timeout`.")
     except PermissionError as error:

@@ -36,15 +36,20 @@ def parse_connection(text: str, interfaces: Iterable[tuple[str, str]]) -> Peer |
     source, _source_port, local, port = fields
     try:
         addresses = [ipaddress.ip_address(value.split("%")[0]) for value in (source, local)]
+        number = int(port)
     except ValueError:
         return None
     plain = [str(getattr(address, "ipv4_mapped", None) or address) for address in addresses]
-    name = next((name for name, address in interfaces if address == plain[1]), "")
-    return Peer(plain[0], int(port), plain[1], name)
+    names = {address: name for name, address in interfaces}
+    # What the host sends to itself goes through the loopback interface, whichever address it uses.
+    return Peer(plain[0], number, plain[1], "lo" if plain[0] in names else names.get(plain[1], ""))
 
 
 def verdict(policy: Policy, peer: Peer) -> str:
     """The action that meets a new TCP connection of the peer to its SSH port."""
+    if peer.interface == "lo":
+        # before.rules accepts it ahead of every rule.
+        return "allow"
     for rule in policy.rules(peer.family):
         if matches(rule, peer):
             return rule.action
@@ -58,10 +63,21 @@ def matches(rule: Rule, peer: Peer) -> bool:
         and rule.proto in ("any", "tcp")
         and rule.sport == "any"
         and _port_in(peer.port, rule.dport)
-        and ipaddress.ip_address(peer.address) in ipaddress.ip_network(rule.src)
-        and ipaddress.ip_address(peer.local) in ipaddress.ip_network(rule.dst)
-        and (not rule.interface_in or rule.interface_in.rstrip("+") == peer.interface[: len(rule.interface_in)])
+        and ipaddress.ip_address(peer.address) in ipaddress.ip_network(rule.src, strict=False)
+        and ipaddress.ip_address(peer.local) in ipaddress.ip_network(rule.dst, strict=False)
+        and _interface_matches(rule, peer)
     )
+
+
+def _interface_matches(rule: Rule, peer: Peer) -> bool:
+    if not rule.interface_in:
+        return True
+    if not peer.interface:
+        # Not known (the address is translated on the way): what is denied counts, what is allowed does not.
+        return rule.action in ("deny", "reject")
+    if rule.interface_in.endswith("+"):
+        return peer.interface.startswith(rule.interface_in[:-1])
+    return rule.interface_in == peer.interface
 
 
 def _port_in(port: int, ports: str) -> bool:

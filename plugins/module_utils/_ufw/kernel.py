@@ -15,6 +15,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -37,12 +38,31 @@ class Table:
     policies: Mapping[str, str] = field(default_factory=dict)
     chains: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
-    def own(self) -> Table:
-        """What belongs to UFW: its chains, the builtin policies, and the builtin chains' jumps to its chains."""
-        chains = {name: rules for name, rules in self.chains.items() if name.startswith("ufw")}
+    def own(self, wanted: Table | None = None) -> Table:
+        """What UFW has to say: its chains, the builtin policies, and the builtin chains' jumps to its chains.
+
+        What else is in the table belongs to others, and so do chains that only have UFW's prefix.
+
+        :param wanted: the chains of UFW are those of this table.
+        """
+        names = {name for name in (wanted or self).chains if name.startswith("ufw")}
+        chains = {name: rules for name, rules in self.chains.items() if name in names}
         for name in BUILTIN:
-            chains[name] = tuple(rule for rule in self.chains.get(name, ()) if " -j ufw" in rule)
+            chains[name] = tuple(rule for rule in self.chains.get(name, ()) if target(rule) in names)
         return Table(dict(self.policies), chains)
+
+    @property
+    def running(self) -> bool:
+        """Whether UFW is at work: its chains stay, empty, when it is stopped."""
+        ours = [rules for name, rules in self.chains.items() if name.startswith("ufw")]
+        closed = any(self.policies.get(name) == "DROP" for name in ("INPUT", "OUTPUT"))
+        return any(ours) or bool(ours and closed)
+
+
+def target(rule: str) -> str:
+    """The chain or verdict that a rule jumps to."""
+    found = re.search(r" -[jg] (\S+)", rule)
+    return found[1] if found else ""
 
 
 def parse(text: str) -> Table:
@@ -90,11 +110,14 @@ def measure(transactions: Mapping[int, str]) -> dict[int, Table]:
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
-        os.close(reader)
-        answer = _measure(transactions)
-        with os.fdopen(writer, "w") as pipe:
-            json.dump(answer, pipe)
-        os._exit(0)
+        # Nothing may leave this branch: the child would go on as a second copy of the module.
+        try:
+            os.close(reader)
+            answer = _measure(transactions)
+            with os.fdopen(writer, "w") as pipe:
+                json.dump(answer, pipe)
+        finally:
+            os._exit(0)
     os.close(writer)
     with os.fdopen(reader) as pipe:
         text = pipe.read()
@@ -113,4 +136,18 @@ def _measure(transactions: Mapping[int, str]) -> dict[str, str]:
         load(transactions)
         return {str(family): save(family) for family in transactions}
     except CommandError as error:
-        return {"error": str(error)}
+        return {"error": explain(str(error), transactions)}
+
+
+def explain(error: str, transactions: Mapping[int, str]) -> str:
+    """What iptables-restore complained about, with the line it means and where that may come from."""
+    number = re.search(r"\bline:? (\d+)", error)
+    family = 6 if error.startswith(RESTORE[6]) else 4
+    lines = transactions[family].splitlines()
+    at = int(number[1]) - 1 if number else -1
+    said = f" It stopped at `{lines[at]}`." if 0 <= at < len(lines) else ""
+    six = "6" if family == 6 else ""
+    return (
+        f"the kernel refuses this policy, and nothing was changed.{said} Correct the rule, or the lines by hand in "
+        f"/etc/ufw/before{six}.rules and /etc/ufw/after{six}.rules ({error})"
+    )

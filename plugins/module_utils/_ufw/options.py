@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.daffathan.platform.plugins.module_utils._ufw import tuples
 from ansible_collections.daffathan.platform.plugins.module_utils._ufw.model import (
     ANYWHERE,
     IPV4_PROTOCOLS,
@@ -25,16 +26,19 @@ from ansible_collections.daffathan.platform.plugins.module_utils._ufw.model impo
 Profiles = Mapping[str, Sequence[tuple[str, str]]]
 # netfilter's multiport match takes 15 ports; a range counts as two.
 MULTIPORT_LIMIT = 15
-_INTERFACE = re.compile(r"[A-Za-z0-9_.@+-]{1,15}")
+_INTERFACE = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_.@+-]{1,15}")
 _LOGS = {"none": "", "new": "log", "all": "log-all"}
 
 
 def parse_policy(options: Mapping[str, Any], profiles: Profiles) -> Policy:
     """The policy that the options of ufw_policy describe."""
     rules: list[Rule] = []
+    seen: dict[Rule, str] = {}
     for index, entry in enumerate(options["rules"]):
-        rules += parse_rule(entry, f"rules[{index}]", profiles)
-    _refuse_duplicates(rules)
+        where = f"rules[{index}]"
+        found = parse_rule(entry, where, profiles)
+        _refuse_duplicates(found, where, seen)
+        rules += found
     defaults = options["defaults"]
     return Policy(
         enabled=options["state"] == "enabled",
@@ -61,6 +65,8 @@ def parse_rule(entry: Mapping[str, Any], where: str, profiles: Profiles) -> list
     for proto, dport, dapp, sport, sapp in _ends(entry, where, profiles):
         for family in families:
             if family == 6 and proto in IPV4_PROTOCOLS:
+                if families == [6]:
+                    raise InputError(f"{where}.proto: {proto} is of IPv4 only, and the rule is of IPv6. Leave it out.")
                 continue
             found.append(
                 Rule(
@@ -81,7 +87,7 @@ def parse_rule(entry: Mapping[str, Any], where: str, profiles: Profiles) -> list
                     comment=_comment(entry.get("comment"), where),
                 )
             )
-    return found
+    return list(dict.fromkeys(found))
 
 
 def _families(entry: Mapping[str, Any], where: str) -> list[int]:
@@ -205,12 +211,11 @@ def _comment(value: Any, where: str) -> str:
     return text
 
 
-def _refuse_duplicates(rules: Sequence[Rule]) -> None:
-    seen: dict[Rule, Rule] = {}
+def _refuse_duplicates(rules: Sequence[Rule], where: str, seen: dict[Rule, str]) -> None:
     for rule in rules:
-        other = seen.setdefault(rule.identity, rule)
-        if other is not rule:
+        other = seen.setdefault(rule.identity, where)
+        if other != where:
             raise InputError(
-                f"rules: two rules match the same traffic ({other.action} and {rule.action}, "
-                f"port {rule.dport}, from {rule.src}). ufw keeps only one of them; remove the other."
+                f"{where}: `{tuples.command(rule)}` matches the same traffic as {other}, and ufw keeps only one rule "
+                "for it. Remove one of them."
             )

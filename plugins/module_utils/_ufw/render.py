@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from ansible_collections.daffathan.platform.plugins.module_utils._ufw import tuples
+from ansible_collections.daffathan.platform.plugins.module_utils._ufw.kernel import BUILTIN, target
 from ansible_collections.daffathan.platform.plugins.module_utils._ufw.model import (
     ANYWHERE,
     DIRECTIONS,
@@ -84,7 +85,7 @@ def rule_lines(rule: Rule) -> list[str]:
         head = f"-A {prefix(rule.family)}-user-{rule.chain}{' ' + match if match else ''}"
         ending = (" --reject-with tcp-reset" if rule.action == "reject" and proto == "tcp" else "") + _comment(rule)
         if rule.log:
-            lines += _log_lines(rule, match, ending)
+            lines += _log_lines(rule, match)
         if rule.action == "limit":
             new = f"{head} -m conntrack --ctstate NEW -m recent"
             limit = f"{prefix(rule.family)}-user-limit"
@@ -96,16 +97,16 @@ def rule_lines(rule: Rule) -> list[str]:
     return lines
 
 
-def _log_lines(rule: Rule, match: str, ending: str) -> list[str]:
+def _log_lines(rule: Rule, match: str) -> list[str]:
     chain = f"{prefix(rule.family)}-user-{rule.chain}"
     logging = f"{prefix(rule.family)}-user-logging-{rule.chain}"
     spaced = f" {match}" if match else ""
     new = "" if rule.log == "log-all" else " -m conntrack --ctstate NEW"
     text = f'-j LOG --log-prefix "[UFW {_LOGGED_AS[rule.action]}] "'
     return [
-        f"-A {logging}{spaced}{new} {_LIMITED} {text}{_comment(rule)}",
-        f"-A {logging}{spaced} -j RETURN{_comment(rule)}",
-        f"-A {chain}{spaced} -j {logging}{_comment(rule)}",
+        f"-A {logging}{spaced}{new} {_LIMITED} {text}",
+        f"-A {logging}{spaced} -j RETURN",
+        f"-A {chain}{spaced} -j {logging}",
     ]
 
 
@@ -215,30 +216,27 @@ def transaction(chains: Mapping[str, str], rules: Iterable[str]) -> str:
     return "\n".join(["*filter", *(f":{name} {policy} [0:0]" for name, policy in chains.items()), *rules, "COMMIT", ""])
 
 
-def update(policy: Policy, family: int) -> str:
-    """The transaction for a firewall whose static chains are in place: user rules, log level and default policies."""
-    chains, rules = filter_section(user_rules(policy, family))
-    carried = policy_rules(policy, family)
-    declared = {**dict.fromkeys([*carried, *chains], "-"), **builtin_policy(policy)}
-    return transaction(declared, [*(line for lines in carried.values() for line in lines), *rules])
-
-
 def rebuild(policy: Policy, family: int, before: str, after: str, present: Mapping[str, Sequence[str]]) -> str:
     """The transaction that builds every chain of UFW again.
 
-    :param present: rules of the builtin chains in the kernel; those of others stay, our jumps go to the end.
+    :param present: chains in the kernel. Rules of others in the builtin chains stay, and so do jumps that are right:
+        they keep their place among those of others. If one is not, all of the builtin chain go to its end.
     """
     jumps = primary_jumps(family)
     carried = policy_rules(policy, family)
     chains = [line.split()[-1] for lines in jumps.values() for line in lines]
     rules: list[str] = []
-    for builtin, lines in jumps.items():
-        rules += [line.replace("-A ", "-D ", 1) for line in present.get(builtin, ()) if line in lines]
-        rules += lines
     for text in (before, after, user_rules(policy, family)):
         declared, found = filter_section(text)
-        chains += declared
+        chains += [name for name in declared if name not in BUILTIN]
         rules += found
+    hooks: list[str] = []
+    own = {name for name in (*chains, *carried) if name.startswith("ufw")}
+    for builtin, lines in jumps.items():
+        ours = [line for line in present.get(builtin, ()) if target(line) in own]
+        if ours != lines:
+            hooks += [*(line.replace("-A ", "-D ", 1) for line in ours), *lines]
+    rules = hooks + rules
     rules += [line for lines in carried.values() for line in lines] + user_jumps(family)
     names = {**dict.fromkeys([*chains, *carried], "-"), **builtin_policy(policy)}
     return transaction(names, rules)

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import binascii
+import ipaddress
 import re
 
 from ansible_collections.daffathan.platform.plugins.module_utils._ufw.model import (
@@ -20,6 +21,8 @@ from ansible_collections.daffathan.platform.plugins.module_utils._ufw.model impo
 
 MARK = "### tuple ###"
 _PORT = re.compile(r"^[0-9]+(:[0-9]+)?(,[0-9]+(:[0-9]+)?)*$")
+_USER_CHAIN = re.compile(r"-[AI] ufw6?-user-(input|output|forward) ")
+_FOOTERS = ("### LOGGING", "### RATE LIMITING")
 _PROTOCOLS = ("any", "tcp", "udp", *PORTLESS_PROTOCOLS)
 
 
@@ -73,9 +76,12 @@ def parse(line: str, family: int) -> Rule:
     if not all(port == "any" or _PORT.match(port) for port in (fields[2], fields[4])):
         raise TupleError(line)
     try:
+        versions = {ipaddress.ip_network(address, strict=False).version for address in (fields[3], fields[5])}
         comment = binascii.unhexlify(encoded.strip()).decode("utf-8")
     except ValueError as error:
         raise TupleError(line) from error
+    if versions != {family}:
+        raise TupleError(line)
     return Rule(
         family=family,
         action=action,
@@ -95,9 +101,24 @@ def parse(line: str, family: int) -> Rule:
     )
 
 
-def parse_file(text: str, family: int) -> tuple[Rule, ...]:
-    """The rules of user.rules or user6.rules, in order."""
-    return tuple(parse(line.strip(), family) for line in text.splitlines() if line.startswith(MARK))
+def parse_file(text: str, family: int) -> tuple[tuple[Rule, ...], tuple[str, ...]]:
+    """The rules of user.rules or user6.rules in order, and the lines that are none and would be lost."""
+    rules: list[Rule] = []
+    strange: list[str] = []
+    described = False
+    for line in (raw.strip() for raw in text.splitlines()):
+        if line.startswith(MARK):
+            described = True
+            try:
+                rules.append(parse(line, family))
+            except TupleError:
+                strange.append(line)
+        elif not line or line.startswith("###"):
+            described = line.startswith(_FOOTERS)
+        elif _USER_CHAIN.match(line) and not described:
+            # ufw writes each rule below its tuple; this one was put there by hand.
+            strange.append(line)
+    return tuple(rules), tuple(strange)
 
 
 def command(rule: Rule) -> str:
