@@ -33,6 +33,7 @@ def test_ten_deploys_under_load_lose_no_request(platform_host: Host) -> None:
 
 def test_the_same_release_again_changes_nothing(platform_host: Host) -> None:
     tag = version(platform_host)
+    assert deploy(platform_host, tag).rc == 0
     result = deploy(platform_host, tag)
     assert result.rc == 0, result.output[-4000:]
     assert result.changed(platform_host.name) == 0, result.output[-4000:]
