@@ -13,11 +13,13 @@ import pytest
 
 from tests.support.lab import Host
 
+CANARY = "canary-8c1f4e"
 APP = {
     "name": "labs",
     "domains": ["labs.example.test"],
     "compose": "{{ playbook_dir }}/../examples/daffathan-labs/compose.yml",
     "services": {"ui": {"port": 3000, "routes": ["/"], "health": "/health"}},
+    "secrets": {"DB_PASSWORD": CANARY},
 }
 
 
@@ -58,9 +60,19 @@ def test_bad_input_is_named_and_changes_nothing(
     assert result.rc != 0, result.output[-3000:]
     assert result.recap[bare_host.name]["failed"] == 1, result.output[-3000:]
     assert "Traceback" not in result.output
+    assert CANARY not in result.output, "a message never holds a secret"
     for word in named:
         assert word in result.output, result.output[-3000:]
     assert fingerprint(bare_host) == untouched
+
+
+def test_the_audit_of_compose_files_tells_the_finding_and_no_secret(bare_host: Host, tmp_path: Path) -> None:
+    compose = tmp_path / "compose.yml"
+    compose.write_text("services: {ui: {image: nginx, ports: ['8080:80']}}\n")
+    result = bare_host.play("audit", "--tags", "static", apps=[app(compose=str(compose))])
+    assert result.rc != 0
+    assert "8080" in result.output, result.output[-3000:]
+    assert CANARY not in result.output
 
 
 def test_an_unreachable_host_is_one_clear_error(bare_host: Host, tmp_path: Path) -> None:
