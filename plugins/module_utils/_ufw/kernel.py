@@ -61,7 +61,7 @@ class Table:
 
 def target(rule: str) -> str:
     """The chain or verdict that a rule jumps to."""
-    found = re.search(r" -[jg] (\S+)", rule)
+    found = re.search(r" -[jg] (\S+)", re.sub(r'"[^"]*"', "", rule))
     return found[1] if found else ""
 
 

@@ -107,6 +107,8 @@ def _families(entry: Mapping[str, Any], where: str) -> list[int]:
 
 
 def _network(value: str, where: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    if "%" in value:
+        raise InputError(f"{where}: {value} has a zone, which a rule cannot have. Give the interface on its own.")
     try:
         network = ipaddress.ip_network(value, strict=False)
     except ValueError as error:
