@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -104,7 +105,15 @@ def play(host: Host, playbook: str, *arguments: str, timeout: float = 1200, **ex
         *arguments,
     ]
     result = subprocess.run(
-        argv, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout, check=False
+        argv,
+        cwd=PROJECT,
+        # The recap is parsed: no colours, even where the caller wants them for itself.
+        env={**os.environ, "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=timeout,
+        check=False,
     )
     return PlayResult(result.returncode, result.stdout, parse_recap(result.stdout))
 

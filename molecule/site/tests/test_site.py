@@ -16,6 +16,7 @@ from tests.support.scan import open_ports, speaks_quic, udp_answer
 
 NAME = "molecule-site"
 SITE = "labs.example.test"
+REGISTRY = "10.231.0.5:5000"
 ECHO = """
 import socket
 with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as server:
@@ -119,7 +120,9 @@ def test_sshd_takes_keys_only(host: Inside) -> None:
 
 
 def test_containers_can_still_reach_the_network(host: Inside) -> None:
-    assert host.sysctl("net.ipv4.ip_forward") == 1
+    request = f"import urllib.request; print(urllib.request.urlopen('http://{REGISTRY}/v2/', timeout=10).status)"
+    api = host.check_output("docker ps --quiet --filter label=daffathan.service=api")
+    assert host.check_output("docker exec %s python3 -c %s", api, request) == "200"
 
 
 @pytest.mark.parametrize(
