@@ -22,7 +22,6 @@ from ansible_collections.daffathan.platform.plugins.module_utils._ufw.model impo
 MARK = "### tuple ###"
 _PORT = re.compile(r"^[0-9]+(:[0-9]+)?(,[0-9]+(:[0-9]+)?)*$")
 _USER_CHAIN = re.compile(r"-[AI] ufw6?-user-(input|output|forward) ")
-_FOOTERS = ("### LOGGING", "### RATE LIMITING")
 _PROTOCOLS = ("any", "tcp", "udp", *PORTLESS_PROTOCOLS)
 
 
@@ -114,7 +113,7 @@ def parse_file(text: str, family: int) -> tuple[tuple[Rule, ...], tuple[str, ...
             except TupleError:
                 strange.append(line)
         elif not line or line.startswith("###"):
-            described = line.startswith(_FOOTERS)
+            described = False
         elif _USER_CHAIN.match(line) and not described:
             # ufw writes each rule below its tuple; this one was put there by hand.
             strange.append(line)

@@ -211,6 +211,21 @@ def test_drift_of_the_kernel_is_told_and_repaired(name: str, expected: str) -> N
     assert host.tables[4] == good and host.plan(SSH) == []
 
 
+@pytest.mark.parametrize(
+    ("default", "policy", "skip", "reject", "track"),
+    [("allow", "ACCEPT", "ACCEPT", 0, 2), ("deny", "DROP", "DROP", 0, 0), ("reject", "DROP", "REJECT", 1, 0)],
+)
+def test_chains_that_carry_a_default_policy(default: str, policy: str, skip: str, reject: int, track: int) -> None:
+    host = Host()
+    host.apply(replace(SSH, incoming=default))
+    table = host.tables[6]
+    assert table.policies["INPUT"] == policy
+    assert table.chains["ufw6-skip-to-policy-input"] == (f"-A ufw6-skip-to-policy-input -j {skip}",)
+    assert len(table.chains["ufw6-reject-input"]) == reject and len(table.chains["ufw6-track-input"]) == track
+    # The static rules come first, then the rules of the user.
+    assert table.chains["ufw6-before-input"][-1] == "-A ufw6-before-input -j ufw6-user-input"
+
+
 @pytest.mark.parametrize("rule", ["-A INPUT -j DROP", "-A INPUT -p tcp --dport 80 -j ACCEPT"])
 def test_jumps_keep_their_place_among_rules_of_others(rule: str) -> None:
     host = enabled_host()
@@ -301,6 +316,10 @@ COMMIT
 -A ufw-before-input -i lo -j ACCEPT
 -A ufw-before-input -m comment --comment "x -j ufw-y" -j DROP
 COMMIT
+*raw
+:OUTPUT DROP [0:0]
+:PREROUTING ACCEPT [0:0]
+COMMIT
 """
 
 
@@ -309,6 +328,7 @@ def test_the_table_in_the_output_of_iptables_save() -> None:
     assert table.policies == {"INPUT": "DROP", "OUTPUT": "ACCEPT"}
     assert table.chains["INPUT"] == ("-A INPUT -j ufw-before-input",)
     assert len(table.chains["ufw-before-input"]) == 2 and table.chains["DOCKER"] == ()
+    assert "PREROUTING" not in table.chains
     assert set(table.own().chains) == {"ufw-before-input", *kernel.BUILTIN}
 
 
@@ -316,7 +336,7 @@ def test_the_table_in_the_output_of_iptables_save() -> None:
     ("error", "line", "file"),
     [
         (
-            "iptables-restore --noflush: exit status 1: iptables-restore v1.8.9 (nf_tables): line 3: RULE_APPEND failed",
+            "iptables-restore --noflush: exit status 1: v1.8.9 (nf_tables): line 3: RULE_APPEND failed",
             "-A bad",
             "before.rules",
         ),
