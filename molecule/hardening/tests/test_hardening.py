@@ -1,0 +1,181 @@
+# Copyright (c) 2026, the daffathan.platform authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A host after role hardening alone, from inside. What a neighbour can do there is in test_from_outside.py."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from testinfra.host import Host as Inside
+
+SSHD = {
+    "permitrootlogin": {"without-password", "prohibit-password"},
+    "passwordauthentication": {"no"},
+    "kbdinteractiveauthentication": {"no"},
+    "pubkeyauthentication": {"yes"},
+    "permitemptypasswords": {"no"},
+    "hostbasedauthentication": {"no"},
+    "permituserenvironment": {"no"},
+    "maxauthtries": {"3"},
+    "maxsessions": {"10"},
+    "maxstartups": {"30:30:100"},
+    "logingracetime": {"30"},
+    "clientaliveinterval": {"300"},
+    "clientalivecountmax": {"2"},
+    "x11forwarding": {"no"},
+    "allowagentforwarding": {"no"},
+    "allowtcpforwarding": {"local"},
+    "allowstreamlocalforwarding": {"local"},
+    "gatewayports": {"no"},
+    "permittunnel": {"no"},
+    "compression": {"no"},
+    "usedns": {"no"},
+    "loglevel": {"VERBOSE"},
+}
+WEAK = re.compile(r"cbc|3des|arcfour|sha1($|[^0-9])|md5|umac-64|group1-|group14-|ecdh-sha2-nistp")
+SYSCTL = {
+    "net.ipv4.ip_forward": "1",
+    "net.ipv4.conf.all.rp_filter": "1",
+    "net.ipv4.conf.default.rp_filter": "1",
+    "net.ipv4.conf.all.accept_redirects": "0",
+    "net.ipv4.conf.default.accept_redirects": "0",
+    "net.ipv4.conf.all.secure_redirects": "0",
+    "net.ipv4.conf.all.send_redirects": "0",
+    "net.ipv4.conf.all.accept_source_route": "0",
+    "net.ipv4.conf.all.log_martians": "1",
+    "net.ipv4.icmp_echo_ignore_broadcasts": "1",
+    "net.ipv4.tcp_syncookies": "1",
+    "net.ipv4.tcp_rfc1337": "1",
+    "net.ipv6.conf.all.accept_redirects": "0",
+    "net.ipv6.conf.all.accept_source_route": "0",
+}
+NETWORK = "^net[.]ipv[46][.](conf[.](all|default)|ip_f|tcp_|icmp_)"
+BLOCKED = ("dccp", "sctp", "rds", "tipc", "cramfs", "hfsplus", "udf", "usb-storage", "firewire-core")
+NEEDED = ("overlay", "bridge", "br_netfilter", "veth", "nf_tables", "nf_conntrack", "xt_conntrack")
+# The judgement of the program itself, on names that are installed nowhere.
+UPGRADE = """
+import importlib.machinery, importlib.util, json, sys
+loader = importlib.machinery.SourceFileLoader("upgrade", "/usr/bin/unattended-upgrade")
+upgrade = importlib.util.module_from_spec(importlib.util.spec_from_loader("upgrade", loader))
+loader.exec_module(upgrade)
+"""
+EXCLUDED = f"""{UPGRADE}
+patterns = upgrade.apt_pkg.config.value_list("Unattended-Upgrade::Package-Blacklist")
+print(json.dumps({{name: upgrade.is_pkgname_in_blacklist(name, patterns) for name in sys.argv[1:]}}))
+"""
+ORIGINS = f"{UPGRADE}print(json.dumps(upgrade.get_allowed_origins()))"
+
+
+def test_sshd_acts_on_every_option(host: Inside) -> None:
+    options = dict(line.split(" ", 1) for line in host.check_output("sshd -T").splitlines() if " " in line)
+    assert {name: options[name] for name, wanted in SSHD.items() if options[name] not in wanted} == {}
+
+
+@pytest.mark.parametrize("kind", ["kexalgorithms", "ciphers", "macs"])
+def test_sshd_offers_no_weak_algorithm(host: Inside, kind: str) -> None:
+    (line,) = (line for line in host.check_output("sshd -T").splitlines() if line.startswith(f"{kind} "))
+    offered = line.split(" ", 1)[1].split(",")
+    assert len(offered) >= 3
+    assert [name for name in offered if WEAK.search(name)] == []
+
+
+def test_the_file_of_the_package_is_as_it_was(host: Inside) -> None:
+    assert host.run("cmp /usr/share/openssh/sshd_config /etc/ssh/sshd_config").rc == 0
+
+
+def test_the_kernel_has_the_parameters(host: Inside) -> None:
+    values = host.check_output(f"sysctl --values {' '.join(SYSCTL)}").splitlines()
+    assert dict(zip(SYSCTL, values, strict=True)) == SYSCTL
+
+
+def test_the_settings_are_those_of_the_next_boot(host: Inside) -> None:
+    """Applied in the order of a boot, by systemd and then by UFW, the files leave the kernel as it is."""
+    before = host.check_output("sysctl --pattern %s --all", NETWORK)
+    assert "net.ipv4.conf.all.log_martians = 1" in before
+    host.check_output("sysctl --write net.ipv4.conf.all.log_martians=0 net.ipv4.conf.all.accept_redirects=1")
+    host.check_output("systemctl restart systemd-sysctl.service")
+    host.check_output("ufw reload")
+    assert host.check_output("sysctl --pattern %s --all", NETWORK) == before
+
+
+def test_modules_are_blocked_and_those_of_docker_are_not(host: Inside) -> None:
+    installs = dict(
+        line.split()[1:3] for line in host.check_output("modprobe --showconfig").splitlines() if line[:8] == "install "
+    )
+    assert {name: installs.get(name.replace("-", "_"), installs.get(name)) for name in BLOCKED} == dict.fromkeys(
+        BLOCKED, "/bin/false"
+    )
+    assert not set(NEEDED) & set(installs)
+
+
+def test_loading_a_blocked_module_fails(host: Inside) -> None:
+    assert host.run("modprobe sctp").rc != 0
+    assert host.check_output("modprobe --dry-run --verbose sctp").strip() == "install /bin/false"
+
+
+def test_automatic_upgrades_are_on(host: Inside) -> None:
+    settings = host.check_output("apt-config dump")
+    assert 'APT::Periodic::Update-Package-Lists "1"' in settings
+    assert 'APT::Periodic::Unattended-Upgrade "1"' in settings
+    assert 'Unattended-Upgrade::Automatic-Reboot "false"' in settings
+    for timer in ("apt-daily.timer", "apt-daily-upgrade.timer"):
+        assert host.service(timer).is_enabled
+        assert host.service(timer).is_running
+
+
+def test_automatic_upgrades_leave_the_engine_alone(host: Inside) -> None:
+    engine = ["docker.io", "docker-ce", "docker-ce-cli", "docker-compose-plugin", "containerd", "containerd.io", "runc"]
+    others = ["openssl", "openssh-server", "linux-image-amd64", "caddy", "runcible"]
+    answer = json.loads(host.check_output(f"python3 -c %s {' '.join(engine + others)}", EXCLUDED))
+    assert answer == {**dict.fromkeys(engine, True), **dict.fromkeys(others, False)}
+
+
+def test_automatic_upgrades_take_security_origins(host: Inside) -> None:
+    origins = json.loads(host.check_output("python3 -c %s", ORIGINS))
+    assert any("codename=bookworm-security,label=Debian-Security" in origin for origin in origins)
+    assert not any("Docker" in origin for origin in origins)
+
+
+def test_the_journal_is_kept_and_limited(host: Inside) -> None:
+    said = host.check_output("journalctl --unit systemd-journald --output cat --no-pager").splitlines()
+    last = [line for line in said if line.startswith("System Journal (/var/log/journal/")][-1]
+    assert "max 500.0M" in last
+    settings = host.check_output("systemd-analyze cat-config systemd/journald.conf")
+    for setting in ("Storage=persistent", "SystemMaxFileSize=50M", "MaxRetentionSec=3month"):
+        assert setting in settings.splitlines()
+
+
+def test_the_firewall_is_active_in_the_kernel_and_at_boot(host: Inside) -> None:
+    assert "Status: active" in host.check_output("ufw status verbose")
+    for save in ("iptables-save", "ip6tables-save"):
+        rules = host.check_output(save)
+        assert ":INPUT DROP" in rules
+        assert ":FORWARD DROP" in rules
+        assert "-A INPUT -j ufw" in rules
+    assert host.service("ufw").is_enabled
+    assert "ENABLED=yes" in host.file("/etc/ufw/ufw.conf").content_string
+
+
+def test_the_guard_is_ordered_before_network_and_engine(host: Inside) -> None:
+    guard = host.service("daffathan-guard.service")
+    assert guard.is_enabled
+    assert guard.is_running
+    before = guard.systemd_properties["Before"].split()
+    assert {"network-pre.target", "docker.service"} <= set(before)
+    table = host.check_output("nft --stateless list table inet daffathan_guard")
+    assert 'iifname "eth0" counter' in table
+
+
+def test_declared_ports_are_those_of_the_firewall(host: Inside) -> None:
+    declared = json.loads(host.file("/etc/daffathan/port_audit.json").content_string)["expected"]
+    allowed = set(re.findall(r"^ufw allow (\d+)/(tcp|udp)", host.check_output("ufw show added"), re.MULTILINE))
+    assert allowed == {(str(item["port"]), item["proto"]) for item in declared}
+    assert allowed == {("22", "tcp"), ("80", "tcp"), ("443", "tcp"), ("443", "udp")}
+
+
+def test_no_unit_has_failed(host: Inside) -> None:
+    assert host.check_output("systemctl --failed --no-legend --plain") == ""
