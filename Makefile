@@ -37,9 +37,9 @@ changelog-lint: setup-dev ## antsibull-changelog
 	$(BIN)/antsibull-changelog lint
 
 docs-lint: setup-dev ## antsibull-docs on modules and roles
-	@tests/tools/stage.sh $(STAGE) >/dev/null
-	cd $(STAGE)/ansible_collections/daffathan/platform && \
-	    PATH=$(CURDIR)/$(BIN):$$PATH ANSIBLE_COLLECTIONS_PATH=$(CURDIR)/$(STAGE) \
+	@tests/tools/stage.sh $(STAGE)-docs >/dev/null
+	cd $(STAGE)-docs/ansible_collections/daffathan/platform && \
+	    PATH=$(CURDIR)/$(BIN):$$PATH ANSIBLE_COLLECTIONS_PATH=$(CURDIR)/$(STAGE)-docs \
 	    $(CURDIR)/$(BIN)/antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=self .
 
 unit: setup-dev ## unit tests of the pure cores, the lab, the load generator
@@ -53,10 +53,13 @@ sanity: setup-dev ## ansible-test sanity on the pinned core and on the newest on
 molecule: setup-dev ## molecule scenarios on lab VPSes
 	@tests/tools/molecule.sh $(BIN) test --all
 
-integration: setup-dev ## deploys under load, faults, restore, audit: pytest on lab VPSes
-	$(BIN)/python -m pytest -v tests/integration
+integration: setup-dev ## deploys under load, faults, restore, audit: pytest on lab VPSes, two files at a time
+	$(BIN)/python -m pytest -v -n 2 --dist loadfile --durations 15 tests/integration
 
-test: check molecule integration ## everything
+# Checks need the processor, molecule mostly waits: side by side they take as long as molecule alone.
+test: setup-dev ## everything
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=line molecule check
+	@$(MAKE) --no-print-directory integration
 
 bench: setup-dev ## measured comparisons; NAME=<name> runs one and prints its figures as JSON
 	@$(BIN)/python -m tests.bench $(NAME)
