@@ -271,6 +271,21 @@ def test_what_was_switched_to_comes_back_after_a_reboot_even_when_the_engine_for
     assert world.containers[release(2).id].running and world.broken == []
 
 
+def test_what_an_interrupted_run_switched_to_is_kept_before_it_is_asked_whether_it_is_ready() -> None:
+    start = world_after(present(release(1)))
+    run = present(release(2))
+    start_of_recovery = copy.deepcopy(start)
+    with pytest.raises(Killed):
+        run(Driver(start_of_recovery, kill_at=step_named(start, run, "written")))
+    start_of_recovery.containers[release(2).id].restart = "no"
+    # The recovery is cut as well, where it has asked for readiness: what the gateway names outlives a reboot then.
+    world = copy.deepcopy(start_of_recovery)
+    with pytest.raises(Killed):
+        run(Driver(world, kill_at=step_named(start_of_recovery, run, "ready")))
+    world.reboot()
+    assert world.containers[release(2).id].running and world.broken == []
+
+
 def test_what_the_gateway_names_is_not_removed_when_the_state_is_lost() -> None:
     world = world_after(present(release(1)))
     world.state = None

@@ -1,0 +1,142 @@
+# Copyright (c) 2026, the daffathan.platform authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout import gateway
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
+    App,
+    Release,
+    ReleasedService,
+    RolloutError,
+    Service,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.plugins.module_utils.rollout.models import APP, release
+
+GOLDEN = Path(__file__).with_name("golden")
+ADDRESS = "10.9.0.254"
+# Two services on one port, one of them without a route: both are told apart by the name a caller used.
+INTERNAL = replace(APP, domains=(), services=(Service("api", 3001), Service("web", 3001)))
+
+
+def same_port(value: Release) -> Release:
+    services = {name: replace(service, port=3001) for name, service in value.services.items()}
+    return replace(value, services=services)
+
+
+@pytest.mark.parametrize(
+    ("name", "app", "of"),
+    [("public", APP, release("blue")), ("internal", INTERNAL, same_port(release("green")))],
+    ids=["public", "internal"],
+)
+def test_file_is_as_reviewed(name: str, app: App, of: Release) -> None:
+    assert gateway.render(app, of, ADDRESS) == (GOLDEN / f"{name}.conf").read_text()
+
+
+def blocks(text: str, kind: str) -> list[str]:
+    """Top-level blocks of a kind: their text from the opening to the closing brace."""
+    return re.findall(rf"^{kind}[^\n]*\{{\n.*?^\}}$", text, re.MULTILINE | re.DOTALL)
+
+
+def value_of(block: str, directive: str) -> str:
+    found = re.findall(rf"^    {directive} ([^;]*);$", block, re.MULTILINE)
+    assert len(found) == 1, f"{directive}: {found}"
+    return str(found[0])
+
+
+NAMES = st.lists(st.from_regex(r"[a-z][a-z0-9]{0,8}", fullmatch=True), min_size=1, max_size=5, unique=True)
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[App, Release]:
+    names = sorted(draw(NAMES))
+    paths = draw(st.lists(st.from_regex(r"/([a-z0-9]{1,5}/)?", fullmatch=True), unique=True, max_size=8))
+    owners = [draw(st.sampled_from(names)) for _ in paths]
+    ports = {name: draw(st.sampled_from((80, 3000, 3001))) for name in names}
+    routes = {name: tuple(p for p, owner in zip(paths, owners) if owner == name) for name in names}
+    services = tuple(Service(name, ports[name], routes[name]) for name in names)
+    domains = tuple(f"{name}.example.test" for name in draw(NAMES)) if paths else ()
+    released = {}
+    for index, name in enumerate(names):
+        count = draw(st.integers(1, 3))
+        addresses = tuple(f"10.9.0.{128 + index * 4 + number}" for number in range(count))
+        released[name] = ReleasedService(f"{name}:1", "sha256:1", ports[name], addresses)
+    return App("labs", domains, services), replace(release(), services=released)
+
+
+@given(cases())
+def test_every_route_is_there_once_and_goes_to_its_service(case: tuple[App, Release]) -> None:
+    app, of = case
+    public = [block for block in blocks(gateway.render(app, of, ADDRESS), "server") if gateway.PUBLIC in block]
+    assert len(public) == bool(app.domains)
+    found = re.findall(r"^    location (\S+) \{\n +proxy_pass http://([^;]+);$", "".join(public), re.MULTILINE)
+    wanted = [(route, f"labs.{service.name}") for service in app.services for route in service.routes]
+    assert sorted(found) == (sorted(wanted) if app.domains else [])
+    for block in public:
+        assert value_of(block, "server_name").split() == list(app.domains)
+
+
+@given(cases())
+def test_every_replica_of_every_service_is_a_server_once(case: tuple[App, Release]) -> None:
+    app, of = case
+    found = {}
+    for block in blocks(gateway.render(app, of, ADDRESS), "upstream"):
+        found[block.split()[1]] = re.findall(r"^    server (\S+) ", block, re.MULTILINE)
+    wanted = {
+        f"labs.{name}": [f"{a}:{service.port}" for a in service.addresses] for name, service in of.services.items()
+    }
+    assert found == wanted
+
+
+@given(cases())
+def test_east_west_a_caller_reaches_the_service_it_names(case: tuple[App, Release]) -> None:
+    app, of = case
+    servers = blocks(gateway.render(app, of, ADDRESS), "server")
+    for port in {service.port for service in app.services}:
+        # The wildcard is bound once per port and serves nobody.
+        assert sum(value_of(block, "listen") == str(port) and "return 421;" in block for block in servers) == 1
+        mine = [block for block in servers if value_of(block, "listen").split()[0] == f"{ADDRESS}:{port}"]
+        assert sum("default_server" in block for block in mine) == 1
+        reached = {name: block for block in mine for name in value_of(block, "server_name").split()}
+        here = [service.name for service in app.services if service.port == port]
+        assert set(reached) == {name for base in here for name in (base, f"{base}.labs_private")}
+        for name, block in reached.items():
+            assert f"proxy_pass http://labs.{name.split('.')[0]};" in block
+
+
+@given(cases(), cases())
+def test_generation_names_the_release_and_changes_with_the_content(
+    one: tuple[App, Release], two: tuple[App, Release]
+) -> None:
+    texts = [gateway.render(app, of, ADDRESS) for app, of in (one, two)]
+    generations = [gateway.generation(text) for text in texts]
+    assert {gateway.release_of(generation) for generation in generations} == {release().id}
+    assert (generations[0] == generations[1]) == (texts[0] == texts[1])
+
+
+def test_a_file_edited_by_hand_is_told() -> None:
+    with pytest.raises(RolloutError, match="edited by hand"):
+        gateway.generation("server { }\n")
+
+
+@pytest.mark.parametrize("base", ["", "include /etc/gateway/apps/*.conf;\n" * 2], ids=["none", "twice"])
+def test_a_base_configuration_without_one_place_for_apps_is_refused(base: str) -> None:
+    with pytest.raises(RolloutError, match="Run role gateway again"):
+        gateway.test_configuration(base, "own", [], "/etc/gateway")
+
+
+def test_the_configuration_to_test_has_the_new_file_beside_the_others() -> None:
+    base = "http {\n    include /etc/gateway/apps/*.conf;\n}\n"
+    text = gateway.test_configuration(
+        base, "/etc/gateway/.labs.candidate", ["/etc/gateway/apps/b.conf"], "/etc/gateway"
+    )
+    assert re.findall("include ([^;]+);", text) == ["/etc/gateway/apps/b.conf", "/etc/gateway/.labs.candidate"]
