@@ -4,7 +4,7 @@
 
 """Kill -9 the rollout of an app right after it wrote its n-th line of the journal. Runs on the VPS.
 
-Usage: kill_at_line.py APP N; prints the line, or exits with status 1 when the run ended before.
+Usage: kill_at_line.py APP N; prints `watching`, then the last line that was written; nothing when the run ended before.
 """
 
 from __future__ import annotations
@@ -30,18 +30,24 @@ def holder() -> int | None:
     return None
 
 
-start = os.path.getsize(journal)
-deadline = time.monotonic() + 90
-while time.monotonic() < deadline:
+def written() -> list[str]:
     with open(journal) as handle:
         handle.seek(start)
-        lines = handle.read().splitlines()
-    if len(lines) >= wanted:
+        return handle.read().splitlines()
+
+
+start = os.path.getsize(journal)
+print("watching")
+deadline = time.monotonic() + 90
+pid = None
+while time.monotonic() < deadline:
+    if pid is None:
         pid = holder()
-        if pid is None:
-            sys.exit("the run ended before")
+    elif len(written()) >= wanted:
+        os.kill(pid, signal.SIGSTOP)
+        print(written()[-1])
         os.kill(pid, signal.SIGKILL)
-        print(lines[wanted - 1])
-        sys.exit(0)
+        break
+    elif holder() != pid:
+        break
     time.sleep(0.001)
-sys.exit("no such line")

@@ -1,0 +1,133 @@
+# Copyright (c) 2026, the daffathan.platform authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The module compose_rollout on a VPS: calling it, killing it, and what it must leave behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tests.support.lab import BIN, LAB, PROJECT, Host
+
+APPS = "/var/lib/daffathan/apps"
+GATEWAY_APPS = "/etc/daffathan/gateway/apps"
+SOCKETS = "/run/daffathan/gateway"
+KILLER = Path(__file__).with_name("kill_at_line.py")
+
+
+class Call:
+    """One run of the module, from its start on; `result` waits for its end."""
+
+    def __init__(self, host: Host, options: Mapping[str, Any], *flags: str) -> None:
+        argv = [str(BIN / "ansible"), host.name, "--inventory", str(host.inventory), "--become", *flags]
+        argv += ["--module-name", "daffathan.platform.compose_rollout", "--args", json.dumps(options)]
+        self.process = subprocess.Popen(
+            argv,
+            cwd=PROJECT,
+            env={**os.environ, "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.output = ""
+
+    def result(self) -> dict[str, Any]:
+        """What the module returned; `failed` tells whether it failed."""
+        self.output = self.process.communicate(timeout=300)[0]
+        state, found, answer = self.output.partition("=> ")
+        assert found, self.output
+        return {**json.JSONDecoder().raw_decode(answer)[0], "failed": "FAILED" in state}
+
+
+def rollout(host: Host, options: Mapping[str, Any], *flags: str) -> dict[str, Any]:
+    return Call(host, options, *flags).result()
+
+
+def killed_at(host: Host, options: Mapping[str, Any], line: int) -> dict[str, Any] | None:
+    """Run the module and kill -9 it as soon as it has written so many lines of its journal.
+
+    The last line it wrote; None where the run ended before.
+    """
+    argv = [sys.executable, str(LAB), "exec", host.name, "--", "python3", "-u", "-c", KILLER.read_text()]
+    killer = subprocess.Popen([*argv, str(options["app"]), str(line)], stdout=subprocess.PIPE, text=True)
+    assert killer.stdout is not None
+    assert killer.stdout.readline() == "watching\n"
+    call = Call(host, options)
+    output = call.process.communicate(timeout=300)[0]
+    # The watcher ends by itself once the lock has been held and is free again.
+    said = killer.communicate(timeout=60)[0].strip()
+    if not said:
+        return None
+    assert call.process.returncode != 0, output
+    return dict(json.loads(said))
+
+
+def state_of(host: Host, app: str) -> dict[str, Any]:
+    return dict(json.loads(host.run("cat", f"{APPS}/{app}/state.json")))
+
+
+def ask(host: Host, domain: str, path: str) -> str:
+    """The answer of an app through the gateway's public socket."""
+    return host.run(
+        *("curl", "--silent", "--show-error", "--fail", "--max-time", "10"),
+        *("--unix-socket", f"{SOCKETS}/public/http.sock", f"http://{domain}{path}"),
+    )
+
+
+def containers_of(host: Host, app: str) -> list[dict[str, str]]:
+    """Every container with a label of the app: its name, state, Compose project, release and service."""
+    label = '{{.Label "%s"}}'
+    fields = {"name": "{{.Names}}", "state": "{{.State}}", "project": label % "com.docker.compose.project"}
+    fields |= {key: label % f"daffathan.{key}" for key in ("release", "service")}
+    out = host.run(
+        *("docker", "ps", "--all", "--filter", f"label=daffathan.app={app}", "--format", "\t".join(fields.values()))
+    )
+    return [dict(zip(fields, line.split("\t"))) for line in out.splitlines()]
+
+
+LOOK = """
+cat "$1/$2/state.json"; echo @@
+curl --silent --fail --max-time 5 --unix-socket "$4/admin/admin.sock" --header "Host: $2" http://localhost/generation
+echo @@
+head -n 1 "$3/$2.conf"; echo @@
+ls "$1/$2/releases"; echo @@
+ls -A "$3/.."; echo @@
+docker ps --all --format '{{.Label "com.docker.compose.project"}}'; echo @@
+docker inspect --format '{{index .Config.Labels "daffathan.release"}} {{.HostConfig.RestartPolicy.Name}}' $(
+    docker ps --quiet --all --filter "label=daffathan.app=$2" --filter label=daffathan.release)
+"""
+
+
+def assert_settled(host: Host, app: str, services: Mapping[str, int]) -> dict[str, Any]:
+    """One release live, at most one kept, nothing else left over; `services` has the containers of each service."""
+    # One call for all: each costs the best part of a second.
+    answer = host.run("sh", "-c", LOOK, "sh", APPS, app, GATEWAY_APPS, SOCKETS).split("@@\n")
+    text, generation, head, files, gateway_files, projects, policies = answer
+    state = dict(json.loads(text))
+    live = state["live"]["id"]
+    kept = {live} | ({state["previous"]["id"]} if state["previous"] else set())
+    assert (state["phase"], state["candidate"], state["next_route"]) == ("idle", None, None)
+    assert generation.split("/")[0] == live
+    assert f"release {live} " in head
+    assert set(files.split()) == kept
+    assert not [name for name in gateway_files.split() if name.endswith("candidate")]
+    found = containers_of(host, app)
+    released = [container for container in found if container["release"]]
+    running = [container for container in released if container["state"] == "running"]
+    wanted = sorted(name for name, count in services.items() for _ in range(count))
+    assert sorted(entry["service"] for entry in running) == wanted, found
+    assert {entry["release"] for entry in running} == {live}, found
+    assert {entry["release"] for entry in released} == kept, found
+    mine = {project for project in projects.split() if project == app or project.startswith(f"{app}--")}
+    assert mine == {entry["project"] for entry in found} <= {app, *(f"{app}--{release}" for release in kept)}
+    for line in policies.splitlines():
+        release, policy = line.split()
+        assert policy == ("unless-stopped" if release == live else "no"), policies
+    return state
