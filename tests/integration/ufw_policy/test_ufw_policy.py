@@ -95,7 +95,7 @@ def state(host: Host) -> str:
     """Everything the module may change: files of UFW, both filter tables, the unit."""
     return shell(
         host,
-        "find /etc/ufw /etc/default/ufw -type f -printf '%p %m %T@ ' -exec sha256sum {} +; "
+        "find /etc/ufw /etc/default/ufw -type f -printf '%p %m %T@\\n' -exec sha256sum {} + | sort; "
         "iptables-save -t filter | grep -v '^#' | sed 's/ \\[.*//'; "
         "ip6tables-save -t filter | grep -v '^#' | sed 's/ \\[.*//'; systemctl is-enabled ufw || true",
     )
