@@ -18,6 +18,7 @@ from tests.support.load import SITE, site_load
 from tests.support.rollout import (
     APPS,
     GATEWAY_APPS,
+    Call,
     ask,
     assert_settled,
     containers_of,
@@ -193,3 +194,31 @@ def test_replicas_each_take_requests(platform_host: Host, second_app: dict[str, 
     hostnames = {json.loads(ask(host, SECOND_SITE, "/api/version"))["hostname"] for _ in range(20)}
     assert len(hostnames) == 2
     assert rollout(host, second(host, "1.1.0", api={"replicas": 2}))["changed"] is False
+
+
+def test_a_secret_appears_nowhere_but_in_its_file(platform_host: Host) -> None:
+    host, app, path = platform_host, "canary", "/root/canary.yml"
+    secret, words = "canary-4f1d-" * 3, "import os; print(open('/run/secrets/KEY').read(), flush=True); os._exit(3)"
+    options = {
+        "app": app,
+        "compose_file": path,
+        "secrets": {"KEY": secret},
+        "services": {"api": {"port": 3001, "start_timeout": 20, "drain_timeout": 2}},
+    }
+    good = {"image": "registry.lab:5000/daffathan/api:1.0.0", "environment": {"PORT": "3001"}, "secrets": ["KEY"]}
+    bad = {**good, "entrypoint": ["python3", "-c", words]}
+    try:
+        for service, fails in ((good, False), (bad, True)):
+            model = {"services": {"api": service}, "secrets": {"KEY": {"file": "./KEY"}}}
+            host.run("sh", "-c", 'printf %s "$1" > "$2"', "sh", json.dumps(model), path)
+            call = Call(host, options, "--diff", "-vvv")
+            result = call.result()
+            assert result["failed"] is fails, result["msg"]
+            assert secret not in call.output
+        # What the container printed is told, but for the secret.
+        assert "********" in result["msg"], result["msg"]
+        found = host.run("grep", "-rlF", secret, APPS, "/etc/daffathan/gateway").split()
+        live = state_of(host, app)["live"]["id"]
+        assert found == [f"{APPS}/{app}/releases/{live}/secrets/api/KEY"]
+    finally:
+        rollout(host, {"app": app, "state": "absent"})
