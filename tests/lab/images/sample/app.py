@@ -210,7 +210,7 @@ class Service:
         self.now = now
         self.started = time.monotonic()
         self.closing = asyncio.Event()
-        self.sockets: weakref.WeakSet[web.WebSocketResponse] = weakref.WeakSet()
+        self.sockets: weakref.WeakKeyDictionary[web.WebSocketResponse, asyncio.Event] = weakref.WeakKeyDictionary()
         self.database = Database(now.database) if now.database else None
 
     def application(self) -> web.Application:
@@ -278,8 +278,13 @@ class Service:
 
     async def end_streams(self, _app: web.Application) -> None:
         self.closing.set()
-        closes = [ws.close(code=aiohttp.WSCloseCode.GOING_AWAY, message=b"shutdown") for ws in list(self.sockets)]
-        await asyncio.gather(*closes, return_exceptions=True)
+        await asyncio.gather(*map(self.say_goodbye, list(self.sockets)), return_exceptions=True)
+
+    async def say_goodbye(self, ws: web.WebSocketResponse) -> None:
+        try:
+            await ws.close(code=aiohttp.WSCloseCode.GOING_AWAY, message=b"shutdown")
+        finally:
+            self.sockets[ws].set()
 
     async def disconnect(self, _app: web.Application) -> None:
         if self.database:
@@ -351,14 +356,18 @@ class Service:
     async def websocket(self, request: web.Request) -> web.WebSocketResponse:
         ws = web.WebSocketResponse(timeout=2)
         await ws.prepare(request)
-        self.sockets.add(ws)
+        closed = self.sockets[ws] = asyncio.Event()
         if self.closing.is_set():
-            await ws.close(code=aiohttp.WSCloseCode.GOING_AWAY, message=b"shutdown")
+            await self.say_goodbye(ws)
         async for message in ws:
             if message.type == aiohttp.WSMsgType.TEXT:
                 await ws.send_str(message.data)
             elif message.type == aiohttp.WSMsgType.BINARY:
                 await ws.send_bytes(message.data)
+        # Returning closes the connection. Before the other side has answered the close frame that would reset it, and
+        # take the frame back from whoever has not read it yet.
+        if self.closing.is_set():
+            await closed.wait()
         return ws
 
     async def list_notes(self, _request: web.Request) -> web.Response:
