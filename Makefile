@@ -31,6 +31,7 @@ lint: setup-dev ## ruff, mypy, ansible-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	cd .collections && ../$(BIN)/mypy --config-file ../pyproject.toml --cache-dir ../.mypy_cache -p ansible_collections.daffathan.platform.plugins
+	$(BIN)/mypy --ignore-missing-imports tests/support tests/bench tests/soak tests/load tests/lab/vpslab tests/integration molecule
 	PATH=$(CURDIR)/$(BIN):$$PATH ANSIBLE_HOME=$(CURDIR)/.ansible $(BIN)/ansible-lint --strict
 
 changelog-lint: setup-dev ## antsibull-changelog
@@ -58,7 +59,7 @@ integration: setup-dev ## deploys under load, faults, restore, audit: pytest on 
 
 # Checks need the processor, molecule mostly waits: side by side they take as long as molecule alone.
 test: setup-dev ## everything
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync=line molecule check
+	@$(MAKE) --no-print-directory --jobs 2 molecule check
 	@$(MAKE) --no-print-directory integration
 
 bench: setup-dev ## measured comparisons; NAME=<name> runs one and prints its figures as JSON

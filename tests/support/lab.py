@@ -121,6 +121,11 @@ def play(host: Host, playbook: str, *arguments: str, timeout: float = 1200, **ex
 def up(name: str, *, suite: str = "trixie", snapshot: str | None = None) -> Host:
     """A running VPS: bare, or a clone of a snapshot."""
     lab("up", name, "--suite", suite, *(["--from", snapshot] if snapshot else []))
+    return running(name)
+
+
+def running(name: str) -> Host:
+    """A VPS that is up already."""
     BUILD.mkdir(parents=True, exist_ok=True)
     inventory = BUILD / f"{name}.yml"
     inventory.write_text(lab("inventory", name).stdout)

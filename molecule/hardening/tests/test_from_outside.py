@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.support.lab import BUILD, Host, PlayResult, attacker, lab, wait_until
+from tests.support.lab import Host, PlayResult, attacker, lab, running, wait_until
 from tests.support.scan import open_ports, udp_answer
 
 NAME = "molecule-plain"
@@ -59,10 +59,7 @@ print(answered, attempts)
 
 @pytest.fixture(scope="module")
 def vps() -> Host:
-    BUILD.mkdir(parents=True, exist_ok=True)
-    inventory = BUILD / f"{NAME}.yml"
-    inventory.write_text(lab("inventory", NAME).stdout)
-    return Host(NAME, inventory)
+    return running(NAME)
 
 
 @pytest.fixture(scope="module")

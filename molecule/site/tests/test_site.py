@@ -11,7 +11,7 @@ import json
 import pytest
 from testinfra.host import Host as Inside
 
-from tests.support.lab import BUILD, Host, attacker, lab
+from tests.support.lab import Host, attacker, running
 from tests.support.scan import open_ports, speaks_quic, udp_answer
 
 NAME = "molecule-site"
@@ -30,10 +30,7 @@ with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as server:
 
 @pytest.fixture(scope="module")
 def vps() -> Host:
-    BUILD.mkdir(parents=True, exist_ok=True)
-    inventory = BUILD / f"{NAME}.yml"
-    inventory.write_text(lab("inventory", NAME).stdout)
-    return Host(NAME, inventory)
+    return running(NAME)
 
 
 @pytest.fixture(scope="module")

@@ -42,8 +42,9 @@ print(any(secret in line for line in seen), any(b"pg_dump" in line for line in s
 """
 
 
-def play(host: Host, *arguments: str, **extra: object) -> PlayResult:
-    return host.play(ROLE, *arguments, **{"apps": [LABS], **extra})
+def play(host: Host, *arguments: str, **extra: Any) -> PlayResult:
+    variables: dict[str, Any] = {"apps": [LABS], **extra}
+    return host.play(ROLE, *arguments, **variables)
 
 
 def sql(host: Host, query: str) -> str:

@@ -325,7 +325,8 @@ exec /usr/sbin/{program} "$@"
     ("program", "then"), [("iptables-restore", "ufw reload"), ("ip6tables-restore", "the next run")]
 )
 def test_killed_before_a_family_is_loaded(host: Host, program: str, then: str) -> None:
-    wanted = {"rules": [*RULES, {"action": "allow", "port": str(DENIED), "proto": "tcp"}], "logging": "medium"}
+    allowed = {"action": "allow", "port": str(DENIED), "proto": "tcp"}
+    wanted: dict[str, Any] = {"rules": [*RULES, allowed], "logging": "medium"}
     path = f"/usr/local/sbin/{program}"
     shell(host, f"cat > {path} <<'END'\n{KILLER.format(program=program)}END\nchmod 755 {path}")
     try:
