@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAGE := .build/stage
 LAB := tests/lab/lab.py
+SCENARIOS := site hardening
 export ANSIBLE_FORCE_COLOR ?= 0
 export PYTHONDONTWRITEBYTECODE := 1
 
@@ -51,15 +52,17 @@ sanity: setup-dev ## ansible-test sanity on the pinned core and on the newest on
 	tests/tools/sanity.sh $(VENV) $(STAGE)
 	@tests/tools/sanity_latest.sh $(STAGE)
 
-molecule: setup-dev ## molecule scenarios on lab VPSes
-	@tests/tools/molecule.sh $(BIN) test --all
+molecule: $(SCENARIOS:%=molecule-%) ## molecule scenarios, each on a lab VPS of its own; molecule-<scenario> runs one
+
+$(SCENARIOS:%=molecule-%): molecule-%: setup-dev
+	@tests/tools/molecule.sh $(BIN) test --scenario-name $*
 
 integration: setup-dev ## deploys under load, faults, restore, audit: pytest on lab VPSes, two files at a time
 	$(BIN)/python -m pytest -v -n 2 --dist loadfile --durations 15 tests/integration
 
-# Checks need the processor, molecule mostly waits: side by side they take as long as molecule alone.
+# Checks need the processor, molecule mostly waits: side by side they take little longer than molecule alone.
 test: setup-dev ## everything
-	@$(MAKE) --no-print-directory --jobs 2 molecule check
+	@$(MAKE) --no-print-directory --jobs 3 molecule check
 	@$(MAKE) --no-print-directory integration
 
 bench: setup-dev ## measured comparisons; NAME=<name> runs one and prints its figures as JSON
