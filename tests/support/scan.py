@@ -14,14 +14,14 @@ from tests.support.lab import attacker
 LAB_ADDRESS = re.compile(r"^(10\.231\.|fd00:231:)")
 
 
-def open_ports(address: str, *, udp: bool = False) -> set[int]:
-    """Ports that answered nmap as open: all 65 535 of TCP, or the usual ones of UDP.
+def open_ports(address: str, *, udp: bool = False, tcp: str = "-") -> set[int]:
+    """Ports that answered nmap as open: all 65 535 of TCP or those given (`1-10000`), or the usual ones of UDP.
 
     A UDP port that keeps silent is `open|filtered` to nmap and is not counted: nothing can be had from it.
     """
     if not LAB_ADDRESS.match(address):
         raise ValueError(f"{address} is not an address of the lab network; only lab hosts are scanned.")
-    how = ["-sU", "-p", TOP_UDP, "--host-timeout", "300s"] if udp else ["-sS", "-p-"]
+    how = ["-sU", "-p", TOP_UDP, "--host-timeout", "300s"] if udp else ["-sS", "-p", tcp]
     family = ["-6"] if ":" in address else []
     report = attacker("nmap", "-n", "-Pn", "-T5", "--min-rate", "2000", *how, *family, "-oX", "-", address)
     return {
