@@ -57,8 +57,10 @@ molecule: $(SCENARIOS:%=molecule-%) ## molecule scenarios, each on a lab VPS of 
 $(SCENARIOS:%=molecule-%): molecule-%: setup-dev
 	@tests/tools/molecule.sh $(BIN) test --scenario-name $*
 
-integration: setup-dev ## deploys under load, faults, restore, audit: pytest on lab VPSes, two files at a time
-	$(BIN)/python -m pytest -v -n 2 --dist loadfile --durations 15 tests/integration
+# Under measured load the machine belongs to one test; the others share it.
+integration: setup-dev ## deploys under load, faults, restore, audit: pytest on lab VPSes
+	$(BIN)/python -m pytest -v -n 2 --dist loadfile --durations 15 -m "not load" tests/integration
+	$(BIN)/python -m pytest -v --durations 15 -m load tests/integration
 
 # Checks need the processor, molecule mostly waits: side by side they take little longer than molecule alone.
 test: setup-dev ## everything

@@ -16,6 +16,8 @@ from tests.support.app import APP, COMPOSE, deploy, leftovers, version
 from tests.support.lab import Host, lab, wait_until
 from tests.support.load import site_load
 
+pytestmark = pytest.mark.load
+
 
 def test_ten_deploys_under_load_lose_no_request(platform_host: Host) -> None:
     with site_load(platform_host) as load:
