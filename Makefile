@@ -9,7 +9,7 @@ SCENARIOS := site hardening
 export ANSIBLE_FORCE_COLOR ?= 0
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help setup setup-dev demo demo-clean check lint sanity sanity-latest unit docs-lint changelog-lint test integration molecule bench soak build clean
+.PHONY: help setup setup-dev lab demo demo-clean check lint sanity sanity-latest unit docs-lint changelog-lint test integration molecule bench soak build clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -54,11 +54,14 @@ sanity: setup-dev ## ansible-test sanity on the pinned core and on the newest on
 
 molecule: $(SCENARIOS:%=molecule-%) ## molecule scenarios, each on a lab VPS of its own; molecule-<scenario> runs one
 
-$(SCENARIOS:%=molecule-%): molecule-%: setup-dev
+lab: ## the lab's engine, registry and neighbour host; what is up already stays
+	@python3 $(LAB) up
+
+$(SCENARIOS:%=molecule-%): molecule-%: setup-dev lab
 	@tests/tools/molecule.sh $(BIN) test --scenario-name $*
 
 # Under measured load the machine belongs to one test; the others share it.
-integration: setup-dev ## deploys under load, faults, restore, audit: pytest on lab VPSes
+integration: setup-dev lab ## deploys under load, faults, restore, audit: pytest on lab VPSes
 	$(BIN)/python -m pytest -v -n 2 --dist loadfile --durations 15 -m "not load" tests/integration
 	$(BIN)/python -m pytest -v --durations 15 -m load tests/integration
 
