@@ -22,6 +22,8 @@ from tests.support.scan import open_ports, udp_answer
 IMAGE = "registry.lab:5000/daffathan/api:1.0.0"
 SERVE = ("python3", "-m", "http.server", "3000", "--bind", "::")
 SSH = {"port": 22, "reason": "administration"}
+# UFW keeps the old files under a name with the second in it, and refuses a second reset within it.
+RESET = "rm -f /etc/ufw/*.rules.2*; ufw --force reset >/dev/null"
 GUARD = """
 table inet daffathan_guard {
   chain forward {
@@ -96,7 +98,7 @@ def vps(docker_host: Host) -> Iterator[Host]:
     shell(
         docker_host,
         "docker ps -aq | xargs -r docker rm -f >/dev/null; systemctl stop 'test-*' || true; "
-        "ufw --force reset >/dev/null; rm -f /etc/ufw/*.rules.2*; "
+        f"{RESET}; "
         "nft delete table inet daffathan_guard 2>/dev/null || true; nft delete table ip handmade 2>/dev/null || true",
     )
 
@@ -122,7 +124,7 @@ def guard(host: Host) -> None:
 
 def mend(host: Host) -> None:
     """An empty packet filter: ufw itself does not put back jumps that are missing."""
-    shell(host, "ufw --force reset >/dev/null; /usr/lib/ufw/ufw-init flush-all; systemctl restart docker")
+    shell(host, f"{RESET}; /usr/lib/ufw/ufw-init flush-all; systemctl restart docker")
 
 
 def test_bare_host_without_firewall(vps: Host) -> None:
@@ -231,7 +233,7 @@ def test_ufw_without_ipv6_closes_it(vps: Host) -> None:
         assert reachable(result, "ipv4") == {22} and reachable(result, "ipv6") == set()
         truth(vps, result)
     finally:
-        shell(vps, "ufw --force reset >/dev/null; sed -i 's/^IPV6=.*/IPV6=yes/' /etc/default/ufw")
+        shell(vps, f"{RESET}; sed -i 's/^IPV6=.*/IPV6=yes/' /etc/default/ufw")
 
 
 def test_translation_by_hand(vps: Host) -> None:
