@@ -180,8 +180,6 @@ ssh_peers:
   sample: ["198.51.100.7"]
 """
 
-import glob
-import json
 import os
 from typing import Any
 
@@ -190,99 +188,16 @@ from ansible_collections.daffathan.platform.plugins.module_utils._common.command
 from ansible_collections.daffathan.platform.plugins.module_utils._common.files import (
     FileLock,
     LockTimeout,
-    read_text,
     write_atomic,
 )
-from ansible_collections.daffathan.platform.plugins.module_utils._ufw import guard, kernel, options, plan, settings
+from ansible_collections.daffathan.platform.plugins.module_utils._ufw import guard, host, kernel, options, plan
+from ansible_collections.daffathan.platform.plugins.module_utils._ufw.arguments import argument_spec
 from ansible_collections.daffathan.platform.plugins.module_utils._ufw.model import InputError, Policy
 
 LOCK = "/run/ufw.lock"
 INIT = "/usr/lib/ufw/ufw-init"
-PROFILES = "/etc/ufw/applications.d/*"
 MODES = {plan.DEFAULTS: 0o644, plan.CONFIGURATION: 0o644}
 RULES_MODE = 0o640
-
-
-def argument_spec() -> dict[str, Any]:
-    policies = {"type": "str", "choices": ["allow", "deny", "reject"]}
-    rule = {
-        "action": {"type": "str", "choices": ["allow", "deny", "reject", "limit"], "required": True},
-        "port": {"type": "str"},
-        "proto": {
-            "type": "str",
-            "choices": ["any", "tcp", "udp", "ah", "esp", "gre", "igmp", "ipv6", "vrrp"],
-            "default": "any",
-        },
-        "from": {"type": "str"},
-        "from_port": {"type": "str"},
-        "to": {"type": "str"},
-        "app": {"type": "str"},
-        "direction": {"type": "str", "choices": ["in", "out"], "default": "in"},
-        "route": {"type": "bool", "default": False},
-        "interface_in": {"type": "str"},
-        "interface_out": {"type": "str"},
-        "log": {"type": "str", "choices": ["none", "new", "all"], "default": "none"},
-        "comment": {"type": "str"},
-        "family": {"type": "str", "choices": ["auto", "v4", "v6"], "default": "auto"},
-    }
-    return {
-        "state": {"type": "str", "choices": ["enabled", "disabled"], "default": "enabled"},
-        "defaults": {
-            "type": "dict",
-            "default": {},
-            "options": {
-                "incoming": {**policies, "default": "deny"},
-                "outgoing": {**policies, "default": "allow"},
-                "routed": {**policies, "default": "deny"},
-            },
-        },
-        "logging": {"type": "str", "choices": ["off", "low", "medium", "high", "full"], "default": "low"},
-        "rules": {"type": "list", "elements": "dict", "default": [], "options": rule},
-        "purge": {"type": "str", "choices": ["all", "none"], "default": "all"},
-        "ssh_guard": {"type": "bool", "default": True},
-        "lock_timeout": {"type": "int", "default": 30},
-    }
-
-
-def read_files() -> dict[str, str]:
-    """Every file of UFW that is compared or loaded."""
-    paths = [plan.DEFAULTS, plan.CONFIGURATION, *plan.USER_RULES.values()]
-    paths += [path for pair in plan.STATIC_RULES.values() for path in pair]
-    files = {}
-    for path in paths:
-        text = read_text(path)
-        if text is None:
-            raise InputError(f"{path} is missing. Install UFW (`apt-get install ufw`), or reinstall it.")
-        files[path] = text
-    return files
-
-
-def read_profiles() -> dict[str, tuple[tuple[str, str], ...]]:
-    profiles: dict[str, tuple[tuple[str, str], ...]] = {}
-    for path in filter(settings.is_profile_file, sorted(glob.glob(PROFILES))):
-        profiles.update(settings.parse_profiles(read_text(path) or ""))
-    return profiles
-
-
-def ssh_peers() -> list[guard.Peer]:
-    """The SSH session this module runs in, found in the environment of its ancestors: sudo drops it from our own."""
-    links = json.loads(run(["ip", "-json", "address"]).stdout)
-    interfaces = [(link["ifname"], entry["local"]) for link in links for entry in link["addr_info"] if "local" in entry]
-    pid, found = os.getpid(), []
-    while pid > 1:
-        try:
-            with open(f"/proc/{pid}/environ", "rb") as handle:
-                environment = handle.read().split(b"\0")
-            with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as handle:
-                pid = int(handle.read().rpartition(")")[2].split()[1])
-        except (OSError, ValueError):
-            break
-        for variable in environment:
-            if variable.startswith(b"SSH_CONNECTION="):
-                peer = guard.parse_connection(variable.partition(b"=")[2].decode(errors="replace"), interfaces)
-                if peer is not None and peer not in found:
-                    found.append(peer)
-    return found
 
 
 def check_peers(policy: Policy, peers: list[guard.Peer]) -> None:
@@ -300,10 +215,6 @@ def refuse_to_lose(strange: list[str]) -> None:
             f"purge: `none` cannot keep what is no rule of ufw ({'; '.join(strange)}). Nothing was changed. Say it as "
             "an entry of `rules` or in /etc/ufw/before.rules, and remove the line; or set `purge: all` to drop it."
         )
-
-
-def unit_enabled() -> bool:
-    return run(["systemctl", "is-enabled", "ufw.service"], check=False).stdout.strip() == "enabled"
 
 
 def apply(operations: list[plan.Operation], transactions: dict[int, str]) -> None:
@@ -334,19 +245,19 @@ class Run:
     def main(self) -> dict[str, Any]:
         if not os.path.exists(plan.CONFIGURATION) and self.module.check_mode:
             return self.on_a_bare_host()
-        files = read_files()
+        files = host.read_files()
         present = plan.current_policy(files)
-        desired = options.parse_policy(self.params, read_profiles())
+        desired = options.parse_policy(self.params, host.read_profiles())
         strange = plan.strange_lines(files)
         if self.params["purge"] == "none":
             refuse_to_lose(strange)
             desired = plan.with_undeclared(desired, present)
-        peers = ssh_peers() if self.params["ssh_guard"] else []
+        peers = host.ssh_peers() if self.params["ssh_guard"] else []
         check_peers(desired, peers)
         tables = kernel.read()
         candidate = plan.transactions(desired, files, {family: kernel.Table() for family in tables})
         wanted = kernel.measure(candidate) if desired.enabled else {}
-        operations = plan.plan(desired, files, tables, wanted, unit_enabled=unit_enabled())
+        operations = plan.plan(desired, files, tables, wanted, unit_enabled=host.unit_enabled())
         drift = self.drift(present, files, tables, candidate, wanted)
         notes = [*(f"no rule of ufw: {line}" for line in strange), *(f"kernel: {line}" for line in drift)]
         before = plan.describe(present) + "".join(f"# {line}\n" for line in notes)
@@ -367,8 +278,8 @@ class Run:
 
     def on_a_bare_host(self) -> dict[str, Any]:
         """A dry run before UFW is installed: the whole policy is new."""
-        desired = options.parse_policy(self.params, read_profiles())
-        peers = ssh_peers() if self.params["ssh_guard"] else []
+        desired = options.parse_policy(self.params, host.read_profiles())
+        peers = host.ssh_peers() if self.params["ssh_guard"] else []
         check_peers(desired, peers)
         return {
             "changed": True,
