@@ -180,7 +180,6 @@ ssh_peers:
   sample: ["198.51.100.7"]
 """
 
-import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -190,7 +189,15 @@ from ansible_collections.daffathan.platform.plugins.module_utils._common.files i
     LockTimeout,
     write_atomic,
 )
-from ansible_collections.daffathan.platform.plugins.module_utils._ufw import guard, host, kernel, options, plan
+from ansible_collections.daffathan.platform.plugins.module_utils._ufw import (
+    guard,
+    host,
+    kernel,
+    options,
+    plan,
+    purge,
+    shadow,
+)
 from ansible_collections.daffathan.platform.plugins.module_utils._ufw.arguments import argument_spec
 from ansible_collections.daffathan.platform.plugins.module_utils._ufw.model import InputError, Policy
 
@@ -198,23 +205,6 @@ LOCK = "/run/ufw.lock"
 INIT = "/usr/lib/ufw/ufw-init"
 MODES = {plan.DEFAULTS: 0o644, plan.CONFIGURATION: 0o644}
 RULES_MODE = 0o640
-
-
-def check_peers(policy: Policy, peers: list[guard.Peer]) -> None:
-    for peer in guard.refused(policy, peers):
-        raise InputError(
-            f"ssh_guard: this policy would shut out {peer.address}, connected to port {peer.port} now, and you "
-            f"with it. Nothing was changed. Add a rule {{action: allow, port: '{peer.port}', proto: tcp, "
-            f"from: {peer.address}}} before any that denies it, or set `ssh_guard: false` if you have another way in."
-        )
-
-
-def refuse_to_lose(strange: list[str]) -> None:
-    if strange:
-        raise InputError(
-            f"purge: `none` cannot keep what is no rule of ufw ({'; '.join(strange)}). Nothing was changed. Say it as "
-            "an entry of `rules` or in /etc/ufw/before.rules, and remove the line; or set `purge: all` to drop it."
-        )
 
 
 def apply(operations: list[plan.Operation], transactions: dict[int, str]) -> None:
@@ -243,18 +233,18 @@ class Run:
         self.params = module.params
 
     def main(self) -> dict[str, Any]:
-        if not os.path.exists(plan.CONFIGURATION) and self.module.check_mode:
+        purging = purge.parse(self.params)
+        host.check(self.params)
+        if self.module.check_mode and host.is_bare():
             return self.on_a_bare_host()
         files = host.read_files()
         present = plan.current_policy(files)
-        desired = options.parse_policy(self.params, host.read_profiles())
-        strange = plan.strange_lines(files)
-        if self.params["purge"] == "none":
-            refuse_to_lose(strange)
-            desired = plan.with_undeclared(desired, present)
-        peers = host.ssh_peers() if self.params["ssh_guard"] else []
-        check_peers(desired, peers)
-        tables = kernel.read()
+        declared = self.declared()
+        strange = plan.strange_lines(files, declared)
+        purge.refuse_to_lose(purging, strange)
+        desired = plan.with_undeclared(declared, present, purging)
+        peers = self.guarded(desired)
+        tables = kernel.read(host.families())
         candidate = plan.transactions(desired, files, {family: kernel.Table() for family in tables})
         wanted = kernel.measure(candidate) if desired.enabled else {}
         operations = plan.plan(desired, files, tables, wanted, unit_enabled=host.unit_enabled())
@@ -271,16 +261,33 @@ class Run:
             "ssh_peers": [peer.address for peer in peers],
             "diff": {"before": before, "after": plan.describe(desired)},
         }
+        host.check_writable(operations)
         if operations and not self.module.check_mode:
             apply(operations, plan.transactions(desired, files, tables))
             self.verify(desired, wanted)
         return result
 
+    def declared(self) -> Policy:
+        rules = options.parse_rules(self.params, host.read_profiles())
+        self.warn([*shadow.warnings(rules), host.legacy_rules()])
+        return options.parse_policy(self.params, rules)
+
+    def guarded(self, desired: Policy) -> list[guard.Peer]:
+        """The peers that the policy was checked for."""
+        if not self.params["ssh_guard"]:
+            return []
+        own, others = host.ssh_peers()
+        self.warn(guard.check(desired, own, others))
+        return own
+
+    def warn(self, warnings: list[str]) -> None:
+        for text in filter(None, warnings):
+            self.module.warn(text)
+
     def on_a_bare_host(self) -> dict[str, Any]:
         """A dry run before UFW is installed: the whole policy is new."""
-        desired = options.parse_policy(self.params, host.read_profiles())
-        peers = host.ssh_peers() if self.params["ssh_guard"] else []
-        check_peers(desired, peers)
+        desired = self.declared()
+        peers = self.guarded(desired)
         return {
             "changed": True,
             "actions": ["write the files of UFW", "load the rules into the kernel (IPv4, IPv6)"],
@@ -307,14 +314,12 @@ class Run:
             # The files are about to be replaced; they need not be good for that.
             return [f"UFW's files do not load: {error}"]
         return [
-            f"IPv{family}: {line}"
-            for family in plan.families(files)
-            for line in plan.difference(tables[family], expected[family])
+            f"IPv{family}: {line}" for family in expected for line in plan.difference(tables[family], expected[family])
         ]
 
     def verify(self, desired: Policy, wanted: dict[int, kernel.Table]) -> None:
         """The kernel has the last word."""
-        found = kernel.read()
+        found = kernel.read(wanted)
         for family, table in wanted.items():
             lines = plan.difference(found[family], table)
             if desired.enabled and lines:
@@ -326,15 +331,20 @@ class Run:
 
 def main() -> None:
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    if module.params["lock_timeout"] < 0:
+        module.fail_json(msg=f"lock_timeout: {module.params['lock_timeout']} is no time. Give 0 or more seconds.")
     try:
         with FileLock(LOCK, timeout=module.params["lock_timeout"], posix=True):
             result = Run(module).main()
     except LockTimeout as error:
         module.fail_json(msg=f"UFW is in use: {error}. Wait for the other program, or raise `lock_timeout`.")
     except PermissionError as error:
-        module.fail_json(msg=f"The firewall belongs to root: {error}. Use `become: true`.")
+        module.fail_json(msg=host.explain_denial(error))
+    except OSError as error:
+        module.fail_json(msg=f"The host does not let UFW's files be read or written: {error}. See `dmesg` and `df`.")
     except CommandError as error:
-        module.fail_json(msg=str(error), cmd=list(error.completed.argv), rc=error.completed.rc)
+        remedy = ". Install it (`apt-get install iptables iproute2`)." if error.completed.rc == 127 else ""
+        module.fail_json(msg=f"{error}{remedy}", cmd=list(error.completed.argv), rc=error.completed.rc)
     except (InputError, kernel.KernelError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)

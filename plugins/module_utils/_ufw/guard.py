@@ -11,7 +11,8 @@ import ipaddress
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from ansible_collections.daffathan.platform.plugins.module_utils._ufw.model import Policy, Rule
+from ansible_collections.daffathan.platform.plugins.module_utils._ufw import tuples
+from ansible_collections.daffathan.platform.plugins.module_utils._ufw.model import InputError, Policy, Rule
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,20 @@ def parse_connection(text: str, interfaces: Iterable[tuple[str, str]]) -> Peer |
     except ValueError:
         return None
     plain = [str(getattr(address, "ipv4_mapped", None) or address) for address in addresses]
-    names = {address: name for name, address in interfaces}
+    return peer_of(plain[0], plain[1], number, interfaces)
+
+
+def peer_of(source: str, local: str, port: int, interfaces: Iterable[tuple[str, str]]) -> Peer:
+    """The peer of a connection from a source to a local address and port."""
+    names: dict[str, set[str]] = {}
+    for name, address in interfaces:
+        names.setdefault(address, set()).add(name)
     # What the host sends to itself goes through the loopback interface, whichever address it uses.
-    return Peer(plain[0], number, plain[1], "lo" if plain[0] in names else names.get(plain[1], ""))
+    if source in names or ipaddress.ip_address(source).is_loopback:
+        return Peer(source, port, local, "lo")
+    on = names.get(local, set())
+    # A link-local address may be on several: then nobody knows which it is.
+    return Peer(source, port, local, next(iter(on)) if len(on) == 1 else "")
 
 
 def verdict(policy: Policy, peer: Peer) -> str:
@@ -50,10 +62,19 @@ def verdict(policy: Policy, peer: Peer) -> str:
     if peer.interface == "lo":
         # before.rules accepts it ahead of every rule.
         return "allow"
-    for rule in policy.rules(peer.family):
-        if matches(rule, peer):
-            return rule.action
-    return policy.incoming
+    if peer.family == 6 and not policy.ipv6:
+        return "deny"
+    rule = decisive(policy, peer)
+    return rule.action if rule else policy.incoming
+
+
+def decisive(policy: Policy, peer: Peer) -> Rule | None:
+    """The rule that meets a new connection of the peer; None where the default policy does."""
+    if policy.ipv6 or peer.family == 4:
+        for rule in policy.rules(peer.family):
+            if matches(rule, peer):
+                return rule
+    return None
 
 
 def matches(rule: Rule, peer: Peer) -> bool:
@@ -95,3 +116,36 @@ def refused(policy: Policy, peers: Collection[Peer]) -> list[Peer]:
     if not policy.enabled:
         return []
     return [peer for peer in peers if verdict(policy, peer) not in ("allow", "limit")]
+
+
+def check(policy: Policy, own: Collection[Peer], others: Collection[Peer] = ()) -> list[str]:
+    """Refuse a policy that shuts out the session it is set in; warn of what it does to others."""
+    for peer in refused(policy, own):
+        raise InputError(
+            f"ssh_guard: this policy would shut out {peer.address}, connected to port {peer.port} now, and you "
+            f"with it ({_reason(policy, peer)}). Nothing was changed. Add a rule {{action: allow, "
+            f"port: '{peer.port}', proto: tcp, from: {peer.address}}} before any that denies it, or set "
+            "`ssh_guard: false` if you have another way in."
+        )
+    if not policy.enabled:
+        return []
+    limited = [
+        f"ssh_guard: {peer.address}, from where this runs, may connect to port {peer.port} five times in 30 seconds "
+        f"({_reason(policy, peer)}). Ansible without ControlPersist connects more often and is then shut out for "
+        "a while. Allow its address before the rule that limits."
+        for peer in own
+        if verdict(policy, peer) == "limit"
+    ]
+    shut_out = [
+        f"ssh_guard: {peer.address} has an SSH session on port {peer.port}. It goes on, but once it is closed this "
+        f"policy does not let that address in again ({_reason(policy, peer)})."
+        for peer in refused(policy, others)
+    ]
+    return limited + shut_out
+
+
+def _reason(policy: Policy, peer: Peer) -> str:
+    if peer.family == 6 and not policy.ipv6:
+        return "`ipv6: false` closes IPv6"
+    rule = decisive(policy, peer)
+    return f"by the rule `{tuples.command(rule)}`" if rule else f"by the default `incoming: {policy.incoming}`"

@@ -16,7 +16,7 @@ import ctypes
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ansible_collections.daffathan.platform.plugins.module_utils._common.command import CommandError, run
@@ -94,9 +94,9 @@ def restore(saved: Mapping[int, str]) -> None:
         run([RESTORE[family], "--wait", "10"], stdin=text)
 
 
-def read() -> dict[int, Table]:
+def read(families: Iterable[int]) -> dict[int, Table]:
     """The filter tables of the host."""
-    return {family: parse(save(family)) for family in SAVE}
+    return {family: parse(save(family)) for family in families}
 
 
 def load(transactions: Mapping[int, str]) -> None:
@@ -132,7 +132,10 @@ def _measure(transactions: Mapping[int, str]) -> dict[str, str]:
     try:
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.unshare(CLONE_NEWNET) != 0:
-            return {"error": f"no network namespace for the trial: {os.strerror(ctypes.get_errno())}. Run as root."}
+            return {
+                "error": f"no network namespace for the trial: {os.strerror(ctypes.get_errno())}. In a container, "
+                "allow it to make some (`user.max_net_namespaces`, seccomp). Nothing was changed."
+            }
         load(transactions)
         return {str(family): save(family) for family in transactions}
     except CommandError as error:
@@ -148,6 +151,17 @@ def explain(error: str, transactions: Mapping[int, str]) -> str:
     said = f" It stopped at `{lines[at]}`." if 0 <= at < len(lines) else ""
     six = "6" if family == 6 else ""
     return (
-        f"the kernel refuses this policy, and nothing was changed.{said} Correct the rule, or the lines by hand in "
-        f"/etc/ufw/before{six}.rules and /etc/ufw/after{six}.rules ({error})"
+        f"the kernel refuses this policy, and nothing was changed.{said}{_what_is_missing(error)} Correct the rule, or "
+        f"the lines by hand in /etc/ufw/before{six}.rules and /etc/ufw/after{six}.rules ({error})"
     )
+
+
+def _what_is_missing(error: str) -> str:
+    kernel = re.search(r"Extension (\S+) revision \d+ not supported", error)
+    if kernel:
+        return (
+            f" The kernel has no `{kernel[1]}`: load its module (`modprobe xt_{kernel[1]}`), or start a kernel that "
+            "has it; a container uses the modules of the machine it runs on."
+        )
+    program = re.search(r"Couldn't load (match|target) `([^']+)'", error)
+    return f" iptables knows no {program[1]} `{program[2]}`." if program else ""

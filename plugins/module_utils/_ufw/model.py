@@ -73,7 +73,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Policy:
-    """A whole firewall. Rules are in order, per family."""
+    """A whole firewall. Rules are in order, per family; without IPv6 those of IPv6 have no effect."""
 
     enabled: bool
     incoming: str = "deny"
@@ -82,6 +82,7 @@ class Policy:
     logging: str = "low"
     rules4: tuple[Rule, ...] = ()
     rules6: tuple[Rule, ...] = ()
+    ipv6: bool = True
 
     def default(self, direction: str) -> str:
         return {"incoming": self.incoming, "outgoing": self.outgoing, "routed": self.routed}[direction]

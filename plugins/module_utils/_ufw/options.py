@@ -9,11 +9,13 @@
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from ansible_collections.daffathan.platform.plugins.module_utils._ufw import tuples
+from ansible_collections.daffathan.platform.plugins.module_utils._ufw import purge, tuples
 from ansible_collections.daffathan.platform.plugins.module_utils._ufw.model import (
     ANYWHERE,
     IPV4_PROTOCOLS,
@@ -28,17 +30,27 @@ Profiles = Mapping[str, Sequence[tuple[str, str]]]
 MULTIPORT_LIMIT = 15
 _INTERFACE = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_.@+-]{1,15}")
 _LOGS = {"none": "", "new": "log", "all": "log-all"}
+_NARROWING = ("port", "from_port", "from", "to", "app", "from_app", "interface_in", "interface_out")
 
 
-def parse_policy(options: Mapping[str, Any], profiles: Profiles) -> Policy:
-    """The policy that the options of ufw_policy describe."""
-    rules: list[Rule] = []
+def parse_rules(options: Mapping[str, Any], profiles: Profiles) -> dict[Rule, str]:
+    """The declared rules in order, with the entry that each comes from."""
+    rules: dict[Rule, str] = {}
     seen: dict[Rule, str] = {}
     for index, entry in enumerate(options["rules"]):
         where = f"rules[{index}]"
         found = parse_rule(entry, where, profiles)
+        if not options["ipv6"]:
+            found = _only_ipv4(found, where)
         _refuse_duplicates(found, where, seen)
-        rules += found
+        tag = options["tag"]
+        rules.update({replace(rule, comment=purge.mark(rule.comment, tag, where)): where for rule in found})
+    return rules
+
+
+def parse_policy(options: Mapping[str, Any], rules: Iterable[Rule]) -> Policy:
+    """The policy that the options of ufw_policy describe, with the rules that parse_rules found in them."""
+    rules = list(rules)
     defaults = options["defaults"]
     return Policy(
         enabled=options["state"] == "enabled",
@@ -48,11 +60,13 @@ def parse_policy(options: Mapping[str, Any], profiles: Profiles) -> Policy:
         logging=options["logging"],
         rules4=tuple(rule for rule in rules if rule.family == 4),
         rules6=tuple(rule for rule in rules if rule.family == 6),
+        ipv6=options["ipv6"],
     )
 
 
 def parse_rule(entry: Mapping[str, Any], where: str, profiles: Profiles) -> list[Rule]:
     """One entry of `rules`: a rule per family, and per line of an application profile."""
+    _refuse_empty(entry, where)
     families = _families(entry, where)
     direction = entry.get("direction") or "in"
     route = bool(entry.get("route"))
@@ -94,7 +108,7 @@ def _families(entry: Mapping[str, Any], where: str) -> list[int]:
     wanted = {"auto": {4, 6}, "v4": {4}, "v6": {6}}[entry.get("family") or "auto"]
     for key in ("from", "to"):
         value = entry.get(key)
-        if value in (None, "", "any"):
+        if value in (None, "any"):
             continue
         version = _network(str(value), f"{where}.{key}").version
         if version not in wanted:
@@ -123,7 +137,7 @@ def _network(value: str, where: str) -> ipaddress.IPv4Network | ipaddress.IPv6Ne
 
 
 def _address(value: Any, family: int, where: str) -> str:
-    if value in (None, "", "any"):
+    if value in (None, "any"):
         return ANYWHERE[family]
     network = _network(str(value), where)
     return str(network.network_address) if network.prefixlen == network.max_prefixlen else str(network)
@@ -150,37 +164,75 @@ def _check_interfaces(where: str, direction: str, route: bool, interface_in: str
 
 
 def _ends(entry: Mapping[str, Any], where: str, profiles: Profiles) -> list[tuple[str, str, str, str, str]]:
-    """(protocol, port, profile, source port, source profile) of each rule that the entry stands for."""
-    app, proto = entry.get("app"), entry.get("proto") or "any"
-    if not app:
-        dport = _ports(entry.get("port"), f"{where}.port")
-        sport = _ports(entry.get("from_port"), f"{where}.from_port")
-        _check_protocol(where, proto, dport, sport)
-        return [(proto, dport, "", sport, "")]
-    for key in ("port", "proto"):
-        if entry.get(key) not in (None, "", "any"):
-            raise InputError(f"{where}.{key}: the profile {app} says this already. Leave out {key} or app.")
-    if app not in profiles:
+    """(protocol, port, profile, source port, source profile) of each rule that the entry stands for.
+
+    Two profiles make a rule of each pair of their lines that can be one packet; a profile with itself, of each line.
+    """
+    proto = entry.get("proto") or "any"
+    app, from_app = entry.get("app") or "", entry.get("from_app") or ""
+    for key, profile, other in (("app", app, "port"), ("from_app", from_app, "from_port")):
+        for option in (other, "proto"):
+            if profile and entry.get(option) not in (None, "any"):
+                raise InputError(
+                    f"{where}.{option}: the profile {profile} says this already. Leave out {option} or {key}."
+                )
+    # Without a profile the protocol is said once, for both ends.
+    silent = "any" if app or from_app else proto
+    destinations = _lines(app, f"{where}.app", profiles) or [(_ports(entry.get("port"), f"{where}.port"), silent)]
+    sources = _lines(from_app, f"{where}.from_app", profiles) or [
+        (_ports(entry.get("from_port"), f"{where}.from_port"), silent)
+    ]
+    pairs = zip(destinations, sources) if app == from_app else itertools.product(destinations, sources)
+    found = [
+        (sproto if dproto == "any" else dproto, dport, app, sport, from_app)
+        for (dport, dproto), (sport, sproto) in pairs
+        if dproto == sproto or "any" in (dproto, sproto)
+    ]
+    if not found:
         raise InputError(
-            f"{where}.app: there is no application profile {app} on the host. "
+            f"{where}.from_app: the profiles {from_app} (source) and {app} (destination) have no protocol in common, "
+            "so that no packet can match. Leave out one of them, or name ports and protocol instead."
+        )
+    for rule_proto, dport, _app, sport, _from_app in found:
+        _check_protocol(where, rule_proto, dport, sport, app or from_app)
+    return found
+
+
+def _lines(profile: str, where: str, profiles: Profiles) -> list[tuple[str, str]]:
+    """(ports, protocol) of each line of an application profile."""
+    if not profile:
+        return []
+    if profile not in profiles:
+        raise InputError(
+            f"{where}: there is no application profile {profile} on the host. "
             "`ufw app list` shows those there are; a package may bring it."
         )
-    sport = _ports(entry.get("from_port"), f"{where}.from_port")
-    return [(profile_proto, _ports(ports, f"profile {app}"), app, sport, "") for ports, profile_proto in profiles[app]]
+    said = f"{where}: the profile {profile} in /etc/ufw/applications.d cannot be used"
+    lines = []
+    for ports, proto in profiles[profile]:
+        if proto not in ("any", "tcp", "udp"):
+            raise InputError(f"{said}: {proto} is none of tcp, udp. Correct it, or name ports and protocol instead.")
+        lines.append((_ports(ports, said), proto))
+    return lines
 
 
-def _check_protocol(where: str, proto: str, dport: str, sport: str) -> None:
+def _check_protocol(where: str, proto: str, dport: str, sport: str, profile: str) -> None:
     for key, port in (("port", dport), ("from_port", sport)):
         if port == "any":
             continue
         if proto in PORTLESS_PROTOCOLS:
             raise InputError(f"{where}.{key}: protocol {proto} has no ports. Leave out {key}.")
         if proto == "any" and ("," in port or ":" in port):
+            if profile:
+                raise InputError(
+                    f"{where}.{key}: several ports ({port}) need tcp or udp, and the profile {profile} is for both. "
+                    "Name ports and protocol instead of the profile, one rule for each protocol."
+                )
             raise InputError(f"{where}.proto: several ports ({port}) need tcp or udp. Write one rule for each.")
 
 
 def _ports(value: Any, where: str) -> str:
-    if value in (None, "", "any"):
+    if value in (None, "any"):
         return "any"
     parts = [part.strip() for part in str(value).split(",")]
     ports = sorted({_port(part, where) for part in parts})
@@ -211,6 +263,26 @@ def _comment(value: Any, where: str) -> str:
             f"{where}.comment: {text!r} has a quote (') or a control character, which ufw cannot keep. Leave it out."
         )
     return text
+
+
+def _refuse_empty(entry: Mapping[str, Any], where: str) -> None:
+    for key in _NARROWING:
+        value = entry.get(key)
+        if isinstance(value, str) and not value.strip():
+            raise InputError(
+                f"{where}.{key}: the value is empty ({value!r}), which would make the rule match everything. "
+                f"Leave out {key} if that is meant; look at the variable it comes from if it is not."
+            )
+
+
+def _only_ipv4(rules: Sequence[Rule], where: str) -> list[Rule]:
+    four = [rule for rule in rules if rule.family == 4]
+    if not four:
+        raise InputError(
+            f"{where}: `{tuples.command(rules[0])}` is a rule of IPv6, and `ipv6: false` has none of these. "
+            "Remove the rule, or set `ipv6: true`."
+        )
+    return four
 
 
 def _refuse_duplicates(rules: Sequence[Rule], where: str, seen: dict[Rule, str]) -> None:

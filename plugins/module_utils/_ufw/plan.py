@@ -7,12 +7,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from ansible_collections.daffathan.platform.plugins.module_utils._ufw import render, settings, tuples
-from ansible_collections.daffathan.platform.plugins.module_utils._ufw.kernel import Table
+from ansible_collections.daffathan.platform.plugins.module_utils._ufw.kernel import BUILTIN, Table
 from ansible_collections.daffathan.platform.plugins.module_utils._ufw.model import (
     ANYWHERE,
     DIRECTIONS,
@@ -20,6 +21,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._ufw.model impo
     Policy,
     Rule,
 )
+from ansible_collections.daffathan.platform.plugins.module_utils._ufw.purge import Purge
 
 DEFAULTS = "/etc/default/ufw"
 CONFIGURATION = "/etc/ufw/ufw.conf"
@@ -52,40 +54,46 @@ def current_policy(files: Mapping[str, str]) -> Policy:
         logging=level if level in LOG_LEVELS else "low",
         rules4=tuples.parse_file(files[USER_RULES[4]], 4)[0],
         rules6=tuples.parse_file(files[USER_RULES[6]], 6)[0],
+        ipv6=settings.is_on(defaults, "IPV6"),
     )
 
 
-def families(files: Mapping[str, str]) -> tuple[int, ...]:
-    """The address families that UFW's files switch on."""
-    return (4, 6) if settings.is_on(files[DEFAULTS], "IPV6") else (4,)
-
-
-def strange_lines(files: Mapping[str, str]) -> list[str]:
-    """Lines of the rule files that are no rule of UFW: it would drop them, and so would this module."""
+def strange_lines(files: Mapping[str, str], desired: Policy) -> list[str]:
+    """Lines that are no rule of UFW in files that will be written: it would drop them, and so would this module."""
     return [
-        f"{path}: {line}" for family, path in USER_RULES.items() for line in tuples.parse_file(files[path], family)[1]
+        f"{path}: {line}"
+        for family, path in USER_RULES.items()
+        if family == 4 or desired.ipv6
+        for line in tuples.parse_file(files[path], family)[1]
     ]
 
 
-def with_undeclared(desired: Policy, current: Policy) -> Policy:
-    """The wanted policy, followed by the rules that are there and not declared."""
+def with_undeclared(desired: Policy, current: Policy, purge: Purge) -> Policy:
+    """The wanted policy with those rules that are there, are not declared, and stay.
+
+    They follow the declared ones. Only a rule that a pattern keeps, and that no declared rule precedes now, stays in
+    front of them: a ban behind the rule that opens the port would be none.
+    """
 
     def merged(mine: tuple[Rule, ...], theirs: tuple[Rule, ...]) -> tuple[Rule, ...]:
         declared = {rule.identity for rule in mine}
-        return (*mine, *(rule for rule in theirs if rule.identity not in declared))
+        in_front = len(list(itertools.takewhile(lambda rule: rule.identity not in declared, theirs)))
+        front = [rule for rule in theirs[:in_front] if purge.pinned(rule)]
+        behind = [rule for rule in theirs if rule.identity not in declared and purge.stays(rule)]
+        return (*front, *mine, *(rule for rule in behind if rule not in front))
 
     return replace(
         desired,
         rules4=merged(desired.rules4, current.rules4),
-        rules6=merged(desired.rules6, current.rules6),
+        rules6=merged(desired.rules6, current.rules6) if desired.ipv6 else (),
     )
 
 
 def wanted_files(desired: Policy, files: Mapping[str, str]) -> dict[str, str]:
     """The content of every file of UFW that a policy decides."""
     defaults = files[DEFAULTS]
-    if not settings.is_on(defaults, "IPV6"):
-        defaults = settings.put(defaults, "IPV6", "yes")
+    if settings.is_on(defaults, "IPV6") != desired.ipv6:
+        defaults = settings.put(defaults, "IPV6", "yes" if desired.ipv6 else "no")
     for direction in DIRECTIONS:
         if settings.default_policy(defaults, direction) != desired.default(direction):
             defaults = settings.put_policy(defaults, direction, desired.default(direction))
@@ -95,8 +103,11 @@ def wanted_files(desired: Policy, files: Mapping[str, str]) -> dict[str, str]:
     if settings.is_on(configuration, "ENABLED") != desired.enabled:
         configuration = settings.put(configuration, "ENABLED", "yes" if desired.enabled else "no")
     return {
-        USER_RULES[4]: render.user_rules(desired, 4),
-        USER_RULES[6]: render.user_rules(desired, 6),
+        **{
+            path: render.user_rules(desired, family)
+            for family, path in USER_RULES.items()
+            if family == 4 or desired.ipv6
+        },
         DEFAULTS: defaults,
         CONFIGURATION: configuration,
     }
@@ -104,10 +115,14 @@ def wanted_files(desired: Policy, files: Mapping[str, str]) -> dict[str, str]:
 
 def transactions(desired: Policy, files: Mapping[str, str], present: Mapping[int, Table]) -> dict[int, str]:
     """What loads the whole policy, one atomic transaction per family, over what is in the kernel."""
-    return {
-        family: render.rebuild(desired, family, files[before], files[after], present[family].chains)
-        for family, (before, after) in STATIC_RULES.items()
-    }
+    texts = {}
+    for family, table in present.items():
+        before, after = STATIC_RULES[family]
+        if family == 6 and not desired.ipv6:
+            texts[family] = render.close(table.chains)
+        else:
+            texts[family] = render.rebuild(desired, family, files[before], files[after], table.chains)
+    return texts
 
 
 def plan(
@@ -128,7 +143,7 @@ def plan(
         if files[path] != content:
             operations.append(Operation("file", f"write {path}", path, content))
     if desired.enabled:
-        differing = [f"IPv{family}" for family in (4, 6) if difference(kernel[family], wanted[family])]
+        differing = [f"IPv{family}" for family in wanted if difference(kernel[family], wanted[family])]
         if differing:
             operations.append(Operation("load", f"load the rules into the kernel ({', '.join(differing)})"))
         if not unit_enabled:
@@ -145,6 +160,8 @@ def describe(policy: Policy) -> str:
         f"Logging: {policy.logging}",
         f"Default: {policy.incoming} (incoming), {policy.outgoing} (outgoing), {policy.routed} (routed)",
     ]
+    if not policy.ipv6:
+        lines.append("IPv6: off")
     lines += [f"ufw {text}" for text in _commands(policy)]
     return "\n".join(lines) + "\n"
 
@@ -152,6 +169,8 @@ def describe(policy: Policy) -> str:
 def _commands(policy: Policy) -> list[str]:
     """Both families as one list: a rule of both is one line, and each family keeps its order."""
     four, six = ([_Line.of(rule) for rule in policy.rules(family)] for family in (4, 6))
+    if not policy.ipv6:
+        return [line.text for line in four]
     in_four, in_six, waiting = {line.text for line in four}, {line.text for line in six}, deque(six)
     lines: list[str] = []
     for line in four:
@@ -177,29 +196,49 @@ class _Line:
         text = tuples.command(rule)
         if rule.dapp or rule.sapp:
             # A profile stands for ports, and can change on the disk.
-            text += f" ({'/'.join((rule.dport if rule.dapp else rule.sport, rule.proto))})"
+            ports = [port for port, profile in ((rule.dport, rule.dapp), (rule.sport, rule.sapp)) if profile]
+            text += f" ({' from '.join(ports)}/{rule.proto})"
         pinned = {rule.src, rule.dst} != {ANYWHERE[rule.family]}
         return cls(text, text if pinned else f"{text} (v{rule.family})")
 
 
 def difference(before: Table, after: Table) -> list[str]:
     """Where the kernel differs from what is wanted, as lines."""
+    if not any(name.startswith("ufw") for name in after.chains):
+        return _difference_when_closed(before, after)
     if after.running and not before.running:
         return ["UFW is not loaded"]
     before, after = before.own(after), after.own()
-    lines = []
-    for name, policy in after.policies.items():
-        if before.policies.get(name) != policy:
-            lines.append(f"policy of {name} is {before.policies.get(name)}, not {policy}")
+    lines = _policies(before, after)
     for name in sorted({*before.chains, *after.chains}):
         have, want = before.chains.get(name), after.chains.get(name)
         if have is None:
             lines.append(f"chain {name} is missing")
         elif have != want:
-            lines += [f"chain {name} misses `{rule}`" for rule in want or () if rule not in have]
-            lines += [f"chain {name} has `{rule}`" for rule in have if rule not in (want or ())]
+            known, asked = set(have), set(want or ())
+            lines += [f"chain {name} misses `{rule}`" for rule in want or () if rule not in known]
+            lines += [f"chain {name} has `{rule}`" for rule in have if rule not in asked]
             if sorted(have) == sorted(want or ()):
                 lines.append(f"chain {name} has its {len(have)} rules in another order")
             elif set(have) == set(want or ()):
                 lines.append(f"chain {name} has {len(have)} rules, not {len(want or ())}")
+    return lines
+
+
+def _policies(before: Table, after: Table) -> list[str]:
+    return [
+        f"policy of {name} is {before.policies.get(name)}, not {policy}"
+        for name, policy in after.policies.items()
+        if before.policies.get(name) != policy
+    ]
+
+
+def _difference_when_closed(before: Table, after: Table) -> list[str]:
+    """The same for IPv6 that is switched off: UFW's chains may stay, empty, and so may rules of others."""
+    lines = _policies(before, after)
+    for name in BUILTIN:
+        have = before.chains.get(name, ())
+        lines += [f"chain {name} misses `{rule}`" for rule in after.chains.get(name, ()) if rule not in have]
+    for name in render.own_chains(6):
+        lines += [f"chain {name} has `{rule}`" for rule in before.chains.get(name, ())]
     return lines

@@ -44,6 +44,13 @@ def user_chains(family: int) -> list[str]:
     ]
 
 
+def own_chains(family: int) -> list[str]:
+    """Every chain that UFW itself makes."""
+    primary = [line.split()[-1] for lines in primary_jumps(family).values() for line in lines]
+    skips = [f"{prefix(family)}-skip-to-policy-{end}" for end in _ENDS]
+    return [*primary, *skips, f"{prefix(family)}-not-local", *user_chains(family)]
+
+
 def _match(rule: Rule, proto: str) -> str:
     anywhere = ANYWHERE[rule.family]
     words = []
@@ -240,3 +247,15 @@ def rebuild(policy: Policy, family: int, before: str, after: str, present: Mappi
     rules += [line for lines in carried.values() for line in lines] + user_jumps(family)
     names = {**dict.fromkeys([*chains, *carried], "-"), **builtin_policy(policy)}
     return transaction(names, rules)
+
+
+def close(present: Mapping[str, Sequence[str]]) -> str:
+    """The transaction that does what ufw does with IPv6 when that is off: only the loopback interface is open.
+
+    ufw empties the whole table for it; here what others have in it stays. UFW's own chains are emptied and stay hooked:
+    ufw would not hook a chain again that it finds.
+    """
+    chains = {**dict.fromkeys(BUILTIN, "DROP"), **{name: "-" for name in own_chains(6) if name in present}}
+    loopback = {"INPUT": "-A INPUT -i lo -j ACCEPT", "OUTPUT": "-A OUTPUT -o lo -j ACCEPT"}
+    missing = [line.replace("-A ", "-I ", 1) for name, line in loopback.items() if line not in present.get(name, ())]
+    return transaction(chains, missing)

@@ -19,7 +19,23 @@ from ansible_collections.daffathan.platform.plugins.module_utils._ufw.model impo
 )
 from hypothesis import strategies as st
 
-PROFILES = {"Web Full": (("80,443", "tcp"),), "DNS": (("53", "any"),), "Chat": (("5222:5223", "tcp"), ("123", "udp"))}
+PROFILES = {
+    "Web Full": (("80,443", "tcp"),),
+    "DNS": (("53", "any"),),
+    "NTP": (("123", "udp"),),
+    "Chat": (("5222:5223", "tcp"), ("123", "udp")),
+}
+# The options besides `rules`, as the module gets them.
+OPTIONS = {
+    "state": "enabled",
+    "defaults": {"incoming": "deny", "outgoing": "allow", "routed": "deny"},
+    "logging": "low",
+    "purge": "all",
+    "purge_keep": [],
+    "tag": None,
+    "allow_empty": False,
+    "ipv6": True,
+}
 # Few values, so that rules meet each other and the packets of the tests.
 ADDRESSES = {
     4: ("any", "192.0.2.7", "192.0.2.0/24", "10.0.0.0/8", "0.0.0.0/0"),
@@ -71,9 +87,13 @@ def entries(draw: st.DrawFn) -> dict[str, Any]:
     pinned = {"auto": draw(st.sampled_from([0, 4, 6])), "v4": 4, "v6": 6}[entry["family"]]
     if pinned:
         entry["from"], entry["to"] = (draw(st.sampled_from(ADDRESSES[pinned])) for _end in range(2))
-    kind = draw(st.sampled_from(["app", "ports", "port", "portless"]))
+    kind = draw(st.sampled_from(["app", "apps", "ports", "port", "portless"]))
     if kind == "app":
-        entry["app"] = draw(st.sampled_from(sorted(PROFILES)))
+        entry[draw(st.sampled_from(["app", "from_app"]))] = draw(st.sampled_from(sorted(PROFILES)))
+    elif kind == "apps":
+        entry["app"], entry["from_app"] = draw(
+            st.sampled_from([("Web Full", "Chat"), ("Chat", "Chat"), ("NTP", "DNS")])
+        )
     elif kind == "ports":
         entry["proto"] = draw(st.sampled_from(["tcp", "udp"]))
         entry["port"], entry["from_port"] = draw(st.sampled_from(PORTS)), draw(st.sampled_from([None, *PORTS]))
@@ -93,22 +113,29 @@ def entries(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @st.composite
-def policies(draw: st.DrawFn) -> Policy:
-    """A valid policy, as the options of the module make it."""
+def rule_lists(draw: st.DrawFn, *, ipv6: bool = True) -> list[dict[str, Any]]:
+    """Valid entries that can stand together."""
     chosen: list[dict[str, Any]] = []
     seen: set[Rule] = set()
     for entry in draw(st.lists(entries(), max_size=8)):
-        identities = {rule.identity for rule in options.parse_rule(entry, "rules[0]", PROFILES)}
-        if not identities & seen:
+        rules = options.parse_rule(entry, "rules[0]", PROFILES)
+        identities = {rule.identity for rule in rules}
+        if not identities & seen and (ipv6 or any(rule.family == 4 for rule in rules)):
             seen |= identities
             chosen.append(entry)
+    return chosen
+
+
+@st.composite
+def policies(draw: st.DrawFn, *, ipv6: bool = True) -> Policy:
+    """A valid policy, as the options of the module make it."""
     default = st.sampled_from(POLICIES)
-    return options.parse_policy(
-        {
-            "state": draw(st.sampled_from(["enabled", "enabled", "disabled"])),
-            "defaults": {"incoming": draw(default), "outgoing": draw(default), "routed": draw(default)},
-            "logging": draw(st.sampled_from(LOG_LEVELS)),
-            "rules": chosen,
-        },
-        PROFILES,
-    )
+    wanted = {
+        **OPTIONS,
+        "state": draw(st.sampled_from(["enabled", "enabled", "disabled"])),
+        "defaults": {"incoming": draw(default), "outgoing": draw(default), "routed": draw(default)},
+        "logging": draw(st.sampled_from(LOG_LEVELS)),
+        "rules": draw(rule_lists(ipv6=ipv6)),
+        "ipv6": ipv6,
+    }
+    return options.parse_policy(wanted, options.parse_rules(wanted, PROFILES))

@@ -6,24 +6,23 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
-from ansible_collections.daffathan.platform.plugins.module_utils._ufw import options, settings
-from ansible_collections.daffathan.platform.plugins.module_utils._ufw.model import InputError, Rule
+from ansible_collections.daffathan.platform.plugins.module_utils._ufw import options, settings, shadow
+from ansible_collections.daffathan.platform.plugins.module_utils._ufw.model import InputError, Policy, Rule
 
-from tests.unit.plugins.module_utils.ufw.strategies import PROFILES
+from tests.unit.plugins.module_utils.ufw.strategies import OPTIONS, PROFILES
 
 
 def rules(**entry: Any) -> list[Rule]:
     return options.parse_rule({"action": "allow", **entry}, "rules[3]", PROFILES)
 
 
-def policy(*entries: dict[str, Any]) -> Any:
-    defaults = {"incoming": "deny", "outgoing": "allow", "routed": "deny"}
-    return options.parse_policy(
-        {"state": "enabled", "defaults": defaults, "logging": "low", "rules": list(entries)}, PROFILES
-    )
+def policy(*entries: dict[str, Any], **wanted: Any) -> Policy:
+    wanted = {**OPTIONS, "rules": list(entries), **wanted}
+    return options.parse_policy(wanted, options.parse_rules(wanted, PROFILES))
 
 
 @pytest.mark.parametrize(
@@ -43,6 +42,32 @@ def policy(*entries: dict[str, Any]) -> Any:
         (
             {"app": "Chat", "family": "v6"},
             [Rule(6, "allow", "tcp", "5222:5223", dapp="Chat"), Rule(6, "allow", "udp", "123", dapp="Chat")],
+        ),
+        ({"from_app": "NTP", "family": "v4"}, [Rule(4, "allow", "udp", sport="123", sapp="NTP")]),
+        (
+            {"from_app": "Web Full", "port": "1024", "family": "v4"},
+            [Rule(4, "allow", "tcp", "1024", sport="80,443", sapp="Web Full")],
+        ),
+        (
+            {"app": "Web Full", "from_port": "1024", "family": "v4"},
+            [Rule(4, "allow", "tcp", "80,443", sport="1024", dapp="Web Full")],
+        ),
+        # A profile with itself is each line with itself, as for ufw.
+        (
+            {"app": "Chat", "from_app": "Chat", "family": "v4"},
+            [
+                Rule(4, "allow", "tcp", "5222:5223", sport="5222:5223", dapp="Chat", sapp="Chat"),
+                Rule(4, "allow", "udp", "123", sport="123", dapp="Chat", sapp="Chat"),
+            ],
+        ),
+        # Of two profiles, each pair of lines that one packet can match.
+        (
+            {"app": "Chat", "from_app": "Web Full", "family": "v4"},
+            [Rule(4, "allow", "tcp", "5222:5223", sport="80,443", dapp="Chat", sapp="Web Full")],
+        ),
+        (
+            {"app": "DNS", "from_app": "NTP", "family": "v4"},
+            [Rule(4, "allow", "udp", "53", sport="123", dapp="DNS", sapp="NTP")],
         ),
         (
             {"route": True, "interface_out": "b", "family": "v4"},
@@ -100,13 +125,27 @@ LONG = ",".join(str(port) for port in range(1, 17))
         ({"app": "Gopher"}, "app", "Gopher", "ufw app list"),
         ({"app": "DNS", "port": "53"}, "port", "DNS", "Leave out port or app"),
         ({"app": "DNS", "proto": "udp"}, "proto", "DNS", "Leave out proto or app"),
+        ({"from_app": "Gopher"}, "from_app", "Gopher", "ufw app list"),
+        ({"from_app": "DNS", "from_port": "53"}, "from_port", "DNS", "Leave out from_port or from_app"),
+        ({"from_app": "DNS", "port": "53", "proto": "udp"}, "proto", "DNS", "Leave out proto or from_app"),
+        ({"app": "Web Full", "from_app": "NTP"}, "from_app", "NTP (source) and Web Full", "Leave out one of them"),
+        ({"app": "DNS", "from_port": "1024:2048"}, "from_port", "1024:2048", "one rule for each protocol"),
+        ({"from_app": "DNS", "port": "80,443"}, "port", "80,443", "one rule for each protocol"),
+        ({"app": "Broken"}, "app", "Broken", "Give a number"),
+        ({"app": "Stream"}, "app", "sctp", "name ports and protocol instead"),
+        *(
+            ({key: " "}, key, "' '", f"Leave out {key}")
+            for key in ("port", "from_port", "from", "to", "app", "from_app", "interface_in", "interface_out")
+        ),
+        ({"from": ""}, "from", "''", "look at the variable"),
         ({"comment": "don't"}, "comment", "don't", "Leave it out"),
         ({"comment": "a\nb"}, "comment", r"a\nb", "Leave it out"),
     ],
 )
 def test_bad_input_names_option_value_and_remedy(entry: dict[str, Any], option: str, value: str, remedy: str) -> None:
+    profiles = {**PROFILES, "Broken": (("http", "tcp"),), "Stream": (("80", "sctp"),)}
     with pytest.raises(InputError) as caught:
-        rules(**entry)
+        options.parse_rule({"action": "allow", **entry}, "rules[3]", profiles)
     message = str(caught.value)
     assert message.startswith(f"rules[3].{option}: ") and value in message and remedy in message
 
@@ -193,3 +232,24 @@ def test_a_default_policy_that_ufw_does_not_know_is_told() -> None:
         InputError, match=r"/etc/default/ufw: DEFAULT_INPUT_POLICY='MAYBE' .*ACCEPT, DROP, REJECT.*Correct"
     ):
         settings.default_policy("DEFAULT_INPUT_POLICY=MAYBE\n", "incoming")
+
+
+@pytest.mark.parametrize("entry", [{"family": "v6"}, {"from": "2001:db8::/32"}, {"to": "fe80::1"}])
+def test_without_ipv6_a_rule_of_ipv6_is_refused(entry: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r"^rules\[1\]: `allow .*` is a rule of IPv6.*`ipv6: false`.*Remove the rule"):
+        policy({"action": "allow", "port": "22"}, {"action": "allow", **entry}, ipv6=False)
+
+
+def test_without_ipv6_rules_of_both_are_of_ipv4() -> None:
+    found = policy({"action": "allow", "port": "22"}, {"action": "allow", "from": "192.0.2.1"}, ipv6=False)
+    assert not found.ipv6 and found.rules6 == ()
+    assert found.rules4 == (Rule(4, "allow", dport="22"), Rule(4, "allow", src="192.0.2.1"))
+
+
+def test_a_list_of_thousands_is_read_quickly() -> None:
+    entries = [{"action": "allow", "from": f"10.{n // 250}.{n % 250}.1", "port": "22"} for n in range(5000)]
+    started = time.process_time()
+    wanted = {**OPTIONS, "rules": entries}
+    rules = options.parse_rules(wanted, PROFILES)
+    assert len(options.parse_policy(wanted, rules).rules4) == 5000 and shadow.warnings(rules) == []
+    assert time.process_time() - started < 4

@@ -1,0 +1,130 @@
+# Copyright (c) 2026, the daffathan.platform authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Private to this collection: it may change without notice.
+
+"""Rules that no packet reaches, since an earlier one takes everything that they match."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
+
+from ansible_collections.daffathan.platform.plugins.module_utils._ufw import tuples
+from ansible_collections.daffathan.platform.plugins.module_utils._ufw.model import Rule
+
+
+def covers(first: Rule, second: Rule) -> bool:
+    """Whether the first rule matches every packet that the second does."""
+    return (
+        first.family == second.family
+        and first.chain == second.chain
+        and _protocols_cover(first, second)
+        and _ports_cover(first.dport, second.dport)
+        and _ports_cover(first.sport, second.sport)
+        and _interface_covers(first.interface_in, second.interface_in)
+        and _interface_covers(first.interface_out, second.interface_out)
+        and _network(second.src).subnet_of(_network(first.src))  # type: ignore[arg-type]
+        and _network(second.dst).subnet_of(_network(first.dst))  # type: ignore[arg-type]
+    )
+
+
+def covered(rules: Sequence[Rule]) -> Iterator[tuple[Rule, Rule]]:
+    """Each rule of one family that can never match, with the first one that covers it."""
+    # Thousands of rules that differ in port or source are common, and each pair of them would be too many.
+    index: dict[tuple[str, str, str], list[int]] = {}
+    prefixes: set[int] = set()
+    for place, rule in enumerate(rules):
+        candidates = sorted(
+            earlier
+            for source in _supernets(rule.src, prefixes)
+            for port in {"any", "several", rule.dport}
+            for earlier in index.get((rule.chain, source, port), ())
+        )
+        found = next((rules[earlier] for earlier in candidates if covers(rules[earlier], rule)), None)
+        if found is not None:
+            yield rule, found
+        network = _network(rule.src)
+        prefixes.add(network.prefixlen)
+        port = "several" if "," in rule.dport or ":" in rule.dport else rule.dport
+        index.setdefault((rule.chain, str(network), port), []).append(place)
+
+
+def warnings(declared: Mapping[Rule, str]) -> list[str]:
+    """A sentence for each entry that can never match, in whole or in part.
+
+    :param declared: the rules of both families with the entry that each comes from.
+    """
+    hits: dict[str, list[tuple[Rule, Rule]]] = {}
+    for family in (4, 6):
+        for rule, by in covered([rule for rule in declared if rule.family == family]):
+            hits.setdefault(declared[rule], []).append((rule, by))
+    return [_sentence(entry, pairs, declared) for entry, pairs in hits.items()]
+
+
+def _sentence(entry: str, pairs: Sequence[tuple[Rule, Rule]], declared: Mapping[Rule, str]) -> str:
+    whole = len(pairs) == sum(where == entry for where in declared.values())
+    what = entry if whole else f"{entry}, as far as it is {_listed(_text(rule) for rule, _by in pairs)},"
+    by = _listed(f"{declared[by]} (`{tuples.command(by)}`)" for _rule, by in pairs)
+    return f"{what} can never match: {by} stands before and matches the same packets. Remove it, or put it first."
+
+
+def _text(rule: Rule) -> str:
+    ports = f", {rule.dport}/{rule.proto}" if rule.dapp else ""
+    return f"`{tuples.command(rule)}` (v{rule.family}{ports})"
+
+
+def _listed(texts: Iterable[str]) -> str:
+    return " and ".join(dict.fromkeys(texts))
+
+
+def _protocols_cover(first: Rule, second: Rule) -> bool:
+    if first.proto == "any":
+        # With a port it is TCP and UDP, and where the second has no port the ports do not cover it anyway.
+        return True
+    return first.proto == second.proto
+
+
+def _interface_covers(first: str, second: str) -> bool:
+    if not first or first == second:
+        return True
+    return bool(second) and first.endswith("+") and second.startswith(first[:-1]) or first == "+"
+
+
+def _ports_cover(first: str, second: str) -> bool:
+    if first == "any" or first == second:
+        return True
+    if second == "any":
+        return False
+    spans = _spans(first)
+    return all(any(low <= start and end <= high for low, high in spans) for start, end in _spans(second))
+
+
+@cache
+def _spans(ports: str) -> list[tuple[int, int]]:
+    """Ports as ranges that neither meet nor touch."""
+    ranges = []
+    for part in ports.split(","):
+        first, _colon, last = part.partition(":")
+        ranges.append((int(first), int(last or first)))
+    merged: list[tuple[int, int]] = []
+    for low, high in sorted(ranges):
+        if merged and low <= merged[-1][1] + 1:
+            merged[-1] = (merged[-1][0], max(high, merged[-1][1]))
+        else:
+            merged.append((low, high))
+    return merged
+
+
+@cache
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    return ipaddress.ip_network(text)
+
+
+def _supernets(text: str, prefixes: Iterable[int]) -> Iterator[str]:
+    network = _network(text)
+    for prefix in prefixes:
+        if prefix <= network.prefixlen:
+            yield str(network.supernet(new_prefix=prefix))
