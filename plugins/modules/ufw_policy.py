@@ -20,7 +20,7 @@ description:
     the host is touched.
   - Changes a running firewall by one atomic transaction per family. It is never stopped, so there is no moment in which
     a denied port is open or an allowed one closed. C(ufw reload) and C(ufw default) do stop it.
-  - Refuses a policy that would shut out the SSH session it runs in.
+  - Refuses a policy that would shut out the SSH session it runs in, and warns of rules that can never match.
   - Plain C(ufw) works on as before; the files are laid out as UFW 0.36 writes them.
 extends_documentation_fragment:
   - daffathan.platform._attributes
@@ -57,8 +57,20 @@ options:
     type: str
     choices: ["off", low, medium, high, full]
     default: low
+  ipv6:
+    description:
+      - Whether IPv6 is filtered as IPv4 is.
+      - V(false) closes IPv6 as UFW does when C(IPV6=no), to all but the loopback interface. The rules in C(user6.rules)
+        stay in the file and have no effect; rules of others in the packet filter, those of Docker for example, stay in
+        force until UFW itself is reloaded, which empties the table of IPv6.
+      - V(false) is refused on a host that has an address of IPv6 beyond the link, V(true) on a kernel without IPv6.
+    type: bool
+    default: true
   rules:
-    description: Rules in order. The first one that matches a packet decides.
+    description:
+      - Rules in order. The first one that matches a packet decides.
+      - A rule that is there already and matches the same traffic is replaced, whoever made it and with whatever action and
+        comment, since UFW has only one rule for it.
     type: list
     elements: dict
     default: []
@@ -90,6 +102,12 @@ options:
       app:
         description: Application profile of the host instead of port and protocol, see C(ufw app list).
         type: str
+      from_app:
+        description:
+          - Application profile instead of the port of the source and the protocol.
+          - Together with O(rules[].app) the rule is for each pair of their ports with a protocol in common, and for
+            the same ports on both ends where both are one profile.
+        type: str
       direction:
         description: Packets to the host, or of the host.
         type: str
@@ -111,7 +129,7 @@ options:
         choices: [none, new, all]
         default: none
       comment:
-        description: Comment that C(ufw status) shows.
+        description: Comment that C(ufw status) shows. O(tag) is put in front of it.
         type: str
       family:
         description: Address family. V(auto) is both, or that of the addresses in the rule.
@@ -120,13 +138,40 @@ options:
         default: auto
   purge:
     description:
-      - V(all) removes rules that are not declared.
-      - V(none) keeps them, after those that are, and fails on lines in UFW's files that it cannot keep.
+      - What happens to rules that are not declared.
+      - V(all) removes them.
+      - V(tagged) removes those that carry O(tag), and keeps all others after the declared ones.
+      - V(none) keeps them after the declared ones.
+      - V(tagged) and V(none) fail on lines in UFW's files that are no rule of it, since they could not be kept.
     type: str
-    choices: [all, none]
+    choices: [all, tagged, none]
     default: all
+  purge_keep:
+    description:
+      - Shell patterns. A rule that is not declared and whose comment matches one of them stays under any O(purge).
+      - If no declared rule stands before it, it stays in front of them; so bans that another program puts first go on to
+        be bans. A rule without a comment matches no pattern.
+    type: list
+    elements: str
+    default: []
+  tag:
+    description:
+      - A word that marks the declared rules. The comment of each is written as C(TAG), or C(TAG:) and its own comment.
+      - With O(purge=tagged) several tasks can each own a part of the rules, if they use different tags. The rules of the
+        task that ran last come first; where the order of two parts matters, declare them in one task.
+    type: str
+  allow_empty:
+    description: Allow that O(rules) is empty with O(purge=all), which leaves the host with its default policies alone.
+    type: bool
+    default: false
   ssh_guard:
-    description: Refuse a policy that would not let the peer of the present SSH session connect again.
+    description:
+      - Refuse a policy that would not let the peer of the present SSH session connect again. The session is found by
+        the connection that an ancestor of this process holds, whatever the SSH server is called and wherever it listens.
+      - Where none is found, because the task was started by a timer for example, all sessions of V(sshd) and V(dropbear)
+        count as the present one. Otherwise those of others are only warned of.
+      - Warns if the connections of the present session's peer are limited, since Ansible often connects more than five
+        times in 30 seconds.
     type: bool
     default: true
   lock_timeout:
@@ -149,6 +194,21 @@ EXAMPLES = r"""
       - {action: allow, port: "22", proto: tcp}
       - {action: allow, port: "5432", proto: tcp, from: 192.0.2.0/24, interface_in: eth1}
     purge: none
+
+- name: Only what this task declared before is removed, and bans stay in front
+  daffathan.platform.ufw_policy:
+    rules:
+      - {action: allow, port: "22", proto: tcp}
+      - {action: allow, port: "25", proto: tcp, comment: mail}
+    purge: tagged
+    tag: platform
+    purge_keep: ["by Fail2Ban*"]
+
+- name: A host that has no IPv6
+  daffathan.platform.ufw_policy:
+    rules:
+      - {action: allow, port: "22", proto: tcp}
+    ipv6: false
 """
 
 RETURN = r"""
@@ -190,6 +250,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._common.files i
     write_atomic,
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._ufw import (
+    drift,
     guard,
     host,
     kernel,
@@ -248,15 +309,15 @@ class Run:
         candidate = plan.transactions(desired, files, {family: kernel.Table() for family in tables})
         wanted = kernel.measure(candidate) if desired.enabled else {}
         operations = plan.plan(desired, files, tables, wanted, unit_enabled=host.unit_enabled())
-        drift = self.drift(present, files, tables, candidate, wanted)
-        notes = [*(f"no rule of ufw: {line}" for line in strange), *(f"kernel: {line}" for line in drift)]
+        found = drift.of_kernel(present, files, tables, candidate, wanted)
+        notes = [*(f"no rule of ufw: {line}" for line in strange), *(f"kernel: {line}" for line in found)]
         before = plan.describe(present) + "".join(f"# {line}\n" for line in notes)
         result = {
             "changed": bool(operations),
             "actions": [operation.why for operation in operations],
             "drift": {
                 "files": [operation.path for operation in operations if operation.kind == "file"],
-                "kernel": drift,
+                "kernel": found,
             },
             "ssh_peers": [peer.address for peer in peers],
             "diff": {"before": before, "after": plan.describe(desired)},
@@ -264,7 +325,7 @@ class Run:
         host.check_writable(operations)
         if operations and not self.module.check_mode:
             apply(operations, plan.transactions(desired, files, tables))
-            self.verify(desired, wanted)
+            drift.verify(wanted)
         return result
 
     def declared(self) -> Policy:
@@ -295,38 +356,6 @@ class Run:
             "ssh_peers": [peer.address for peer in peers],
             "diff": {"before": "UFW is not installed\n", "after": plan.describe(desired)},
         }
-
-    def drift(
-        self,
-        present: Policy,
-        files: dict[str, str],
-        tables: dict[int, kernel.Table],
-        candidate: dict[int, str],
-        wanted: dict[int, kernel.Table],
-    ) -> list[str]:
-        """Where the kernel is not what UFW's own files say."""
-        if not present.enabled:
-            return []
-        described = plan.transactions(present, files, {family: kernel.Table() for family in tables})
-        try:
-            expected = wanted if wanted and described == candidate else kernel.measure(described)
-        except kernel.KernelError as error:
-            # The files are about to be replaced; they need not be good for that.
-            return [f"UFW's files do not load: {error}"]
-        return [
-            f"IPv{family}: {line}" for family in expected for line in plan.difference(tables[family], expected[family])
-        ]
-
-    def verify(self, desired: Policy, wanted: dict[int, kernel.Table]) -> None:
-        """The kernel has the last word."""
-        found = kernel.read(wanted)
-        for family, table in wanted.items():
-            lines = plan.difference(found[family], table)
-            if desired.enabled and lines:
-                raise kernel.KernelError(
-                    f"the rules were loaded, but the kernel shows others (IPv{family}: {'; '.join(lines[:5])}). "
-                    "Does another program change UFW's chains? Run the task again."
-                )
 
 
 def main() -> None:
