@@ -69,8 +69,8 @@ options:
   rules:
     description:
       - Rules in order. The first one that matches a packet decides.
-      - A rule that is there already and matches the same traffic is replaced, whoever made it and with whatever action and
-        comment, since UFW has only one rule for it.
+      - A rule that is there already and matches the same traffic is replaced, whoever made it and with whatever action
+        and comment, since UFW has only one rule for it.
     type: list
     elements: dict
     default: []
@@ -140,8 +140,10 @@ options:
     description:
       - What happens to rules that are not declared.
       - V(all) removes them.
-      - V(tagged) removes those that carry O(tag), and keeps all others after the declared ones.
-      - V(none) keeps them after the declared ones.
+      - V(tagged) removes those that carry O(tag), and keeps all others.
+      - V(none) keeps them.
+      - What is kept comes after the declared rules. It stays in front of them if it stands there now and no packet
+        matches both, so that the order does not matter.
       - V(tagged) and V(none) fail on lines in UFW's files that are no rule of it, since they could not be kept.
     type: str
     choices: [all, tagged, none]
@@ -149,16 +151,16 @@ options:
   purge_keep:
     description:
       - Shell patterns. A rule that is not declared and whose comment matches one of them stays under any O(purge).
-      - If no declared rule stands before it, it stays in front of them; so bans that another program puts first go on to
-        be bans. A rule without a comment matches no pattern.
+      - If no declared rule stands before it, it stays in front of them. So the bans that another program puts first go
+        on to be bans. A rule without a comment matches no pattern.
     type: list
     elements: str
     default: []
   tag:
     description:
       - A word that marks the declared rules. The comment of each is written as C(TAG), or C(TAG:) and its own comment.
-      - With O(purge=tagged) several tasks can each own a part of the rules, if they use different tags. The rules of the
-        task that ran last come first; where the order of two parts matters, declare them in one task.
+      - With O(purge=tagged) several tasks can each own a part of the rules, if they use different tags. Where two parts
+        have rules for the same packets, those of the task that ran last come first; declare such rules in one task.
     type: str
   allow_empty:
     description: Allow that O(rules) is empty with O(purge=all), which leaves the host with its default policies alone.
@@ -167,9 +169,10 @@ options:
   ssh_guard:
     description:
       - Refuse a policy that would not let the peer of the present SSH session connect again. The session is found by
-        the connection that an ancestor of this process holds, whatever the SSH server is called and wherever it listens.
-      - Where none is found, because the task was started by a timer for example, all sessions of V(sshd) and V(dropbear)
-        count as the present one. Otherwise those of others are only warned of.
+        the connection that an ancestor of this process holds, whatever the SSH server is called and wherever it
+        listens.
+      - Where none is found, because the task was started by a timer for example, all sessions of C(sshd) and
+        C(dropbear) count as the present one. Otherwise those of others are only warned of.
       - Warns if the connections of the present session's peer are limited, since Ansible often connects more than five
         times in 30 seconds.
     type: bool
@@ -303,7 +306,7 @@ class Run:
         declared = self.declared()
         strange = plan.strange_lines(files, declared)
         purge.refuse_to_lose(purging, strange)
-        desired = plan.with_undeclared(declared, present, purging)
+        desired = purge.with_undeclared(declared, present, purging)
         peers = self.guarded(desired)
         tables = kernel.read(host.families())
         candidate = plan.transactions(desired, files, {family: kernel.Table() for family in tables})

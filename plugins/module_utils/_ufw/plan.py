@@ -7,10 +7,9 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from ansible_collections.daffathan.platform.plugins.module_utils._ufw import render, settings, tuples
 from ansible_collections.daffathan.platform.plugins.module_utils._ufw.kernel import BUILTIN, Table
@@ -21,7 +20,6 @@ from ansible_collections.daffathan.platform.plugins.module_utils._ufw.model impo
     Policy,
     Rule,
 )
-from ansible_collections.daffathan.platform.plugins.module_utils._ufw.purge import Purge
 
 DEFAULTS = "/etc/default/ufw"
 CONFIGURATION = "/etc/ufw/ufw.conf"
@@ -66,27 +64,6 @@ def strange_lines(files: Mapping[str, str], desired: Policy) -> list[str]:
         if family == 4 or desired.ipv6
         for line in tuples.parse_file(files[path], family)[1]
     ]
-
-
-def with_undeclared(desired: Policy, current: Policy, purge: Purge) -> Policy:
-    """The wanted policy with those rules that are there, are not declared, and stay.
-
-    They follow the declared ones. Only a rule that a pattern keeps, and that no declared rule precedes now, stays in
-    front of them: a ban behind the rule that opens the port would be none.
-    """
-
-    def merged(mine: tuple[Rule, ...], theirs: tuple[Rule, ...]) -> tuple[Rule, ...]:
-        declared = {rule.identity for rule in mine}
-        in_front = len(list(itertools.takewhile(lambda rule: rule.identity not in declared, theirs)))
-        front = [rule for rule in theirs[:in_front] if purge.pinned(rule)]
-        behind = [rule for rule in theirs if rule.identity not in declared and purge.stays(rule)]
-        return (*front, *mine, *(rule for rule in behind if rule not in front))
-
-    return replace(
-        desired,
-        rules4=merged(desired.rules4, current.rules4),
-        rules6=merged(desired.rules6, current.rules6) if desired.ipv6 else (),
-    )
 
 
 def wanted_files(desired: Policy, files: Mapping[str, str]) -> dict[str, str]:

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from ansible_collections.daffathan.platform.plugins.module_utils._ufw.model import InputError, Rule
+from ansible_collections.daffathan.platform.plugins.module_utils._ufw import shadow
+from ansible_collections.daffathan.platform.plugins.module_utils._ufw.model import InputError, Policy, Rule
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,36 @@ def parse(options: Mapping[str, Any]) -> Purge:
             "`purge: none` to keep those that are there, or `allow_empty: true` if this is meant."
         )
     return Purge(mode, tag, keep)
+
+
+def with_undeclared(desired: Policy, current: Policy, purge: Purge) -> Policy:
+    """The wanted policy with those rules that are there, are not declared, and stay."""
+    return replace(
+        desired,
+        rules4=_merged(desired.rules4, current.rules4, purge),
+        rules6=_merged(desired.rules6, current.rules6, purge) if desired.ipv6 else (),
+    )
+
+
+def _merged(mine: tuple[Rule, ...], theirs: tuple[Rule, ...], purge: Purge) -> tuple[Rule, ...]:
+    """Declared rules come first, in effect: what stands in front of them now stays there if it can change nothing.
+
+    Otherwise two tasks that each own some of the rules would move them about for ever.
+    """
+    declared = {rule.identity for rule in mine}
+    places = [place for place, rule in enumerate(theirs) if rule.identity in declared]
+    front: list[Rule] = []
+    behind: list[Rule] = []
+    for place, rule in enumerate(theirs):
+        if rule.identity in declared or not purge.stays(rule):
+            continue
+        ahead = place < places[0] if places else purge.pinned(rule)
+        # A ban behind the rule that opens the port would be none.
+        if ahead and (purge.pinned(rule) or not any(shadow.overlaps(rule, other) for other in (*mine, *behind))):
+            front.append(rule)
+        else:
+            behind.append(rule)
+    return (*front, *mine, *behind)
 
 
 def _is_word(tag: str) -> bool:

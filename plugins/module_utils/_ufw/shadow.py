@@ -4,7 +4,7 @@
 #
 # Private to this collection: it may change without notice.
 
-"""Rules that no packet reaches, since an earlier one takes everything that they match."""
+"""Which packets rules have in common, and rules that no packet reaches since an earlier one takes all of theirs."""
 
 from __future__ import annotations
 
@@ -28,6 +28,20 @@ def covers(first: Rule, second: Rule) -> bool:
         and _interface_covers(first.interface_out, second.interface_out)
         and _network(second.src).subnet_of(_network(first.src))  # type: ignore[arg-type]
         and _network(second.dst).subnet_of(_network(first.dst))  # type: ignore[arg-type]
+    )
+
+
+def overlaps(first: Rule, second: Rule) -> bool:
+    """Whether there may be a packet that both match, so that their order matters."""
+    return (
+        first.chain == second.chain
+        and _ports_meet(first.dport, second.dport)
+        and _protocols_meet(first, second)
+        and _ports_meet(first.sport, second.sport)
+        and _interfaces_meet(first.interface_in, second.interface_in)
+        and _interfaces_meet(first.interface_out, second.interface_out)
+        and _network(first.src).overlaps(_network(second.src))
+        and _network(first.dst).overlaps(_network(second.dst))
     )
 
 
@@ -87,10 +101,30 @@ def _protocols_cover(first: Rule, second: Rule) -> bool:
     return first.proto == second.proto
 
 
+def _protocols_meet(first: Rule, second: Rule) -> bool:
+    if first.proto == second.proto:
+        return True
+    other = second.proto if first.proto == "any" else first.proto
+    ported = {first.dport, first.sport, second.dport, second.sport} != {"any"}
+    return "any" in (first.proto, second.proto) and (other in ("tcp", "udp") or not ported)
+
+
 def _interface_covers(first: str, second: str) -> bool:
     if not first or first == second:
         return True
     return bool(second) and first.endswith("+") and second.startswith(first[:-1]) or first == "+"
+
+
+def _interfaces_meet(first: str, second: str) -> bool:
+    if not first or not second:
+        return True
+    return _interface_covers(first, second) or _interface_covers(second, first)
+
+
+def _ports_meet(first: str, second: str) -> bool:
+    if "any" in (first, second) or first == second:
+        return True
+    return any(a <= d and c <= b for a, b in _spans(first) for c, d in _spans(second))
 
 
 def _ports_cover(first: str, second: str) -> bool:
@@ -120,7 +154,7 @@ def _spans(ports: str) -> list[tuple[int, int]]:
 
 @cache
 def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
-    return ipaddress.ip_network(text)
+    return ipaddress.ip_network(text, strict=False)
 
 
 def _supernets(text: str, prefixes: Iterable[int]) -> Iterator[str]:

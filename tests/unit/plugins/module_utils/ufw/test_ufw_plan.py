@@ -12,7 +12,6 @@ import pytest
 from ansible_collections.daffathan.platform.plugins.module_utils._ufw import kernel, plan, settings, tuples
 from ansible_collections.daffathan.platform.plugins.module_utils._ufw.kernel import Table
 from ansible_collections.daffathan.platform.plugins.module_utils._ufw.model import Policy, Rule
-from ansible_collections.daffathan.platform.plugins.module_utils._ufw.purge import Purge
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,6 +30,7 @@ DOCKER = Table(
     },
 )
 SSH = Policy(True, rules4=(Rule(4, "allow", "tcp", "22"),), rules6=(Rule(6, "allow", "tcp", "22"),))
+NO_IPV6 = Policy(True, rules4=SSH.rules4, ipv6=False)
 
 
 class Host:
@@ -44,7 +44,7 @@ class Host:
     def plan(self, desired: Policy) -> list[plan.Operation]:
         wanted = {}
         if desired.enabled:
-            for family, text in plan.transactions(desired, self.files, {4: Table(), 6: Table()}).items():
+            for family, text in plan.transactions(desired, self.files, dict.fromkeys(self.tables, Table())).items():
                 wanted[family] = load(EMPTY, text)
         return plan.plan(desired, self.files, self.tables, wanted, unit_enabled=self.unit)
 
@@ -142,25 +142,6 @@ def test_description_of_profiles_and_addresses() -> None:
         "Status: inactive\nLogging: low\nDefault: deny (incoming), allow (outgoing), deny (routed)\n"
         "ufw deny from 192.0.2.0/24\nufw allow 'Web Full' (80,443/tcp) (v4)\nufw deny from fd00::/8\n"
     )
-
-
-def test_rules_by_hand_are_kept_behind_those_declared() -> None:
-    by_hand = (Rule(4, "deny", "tcp", "22", comment="old"), Rule(4, "deny", src="203.0.113.9", comment="by Fail2Ban"))
-    present = Policy(True, incoming="reject", rules4=by_hand, rules6=(Rule(6, "allow", "udp", "51820"),))
-    merged = plan.with_undeclared(SSH, present, Purge("none"))
-    # The first of them is the declared rule with another action: ufw has only one of these.
-    assert merged.rules4 == (*SSH.rules4, by_hand[1])
-    assert merged.rules6 == (*SSH.rules6, Rule(6, "allow", "udp", "51820"))
-    assert merged.incoming == "deny"
-
-
-@given(policies(), policies())
-def test_keeping_what_is_undeclared_is_idempotent_and_loses_nothing(desired: Policy, present: Policy) -> None:
-    merged = plan.with_undeclared(desired, present, Purge("none"))
-    assert plan.with_undeclared(desired, merged, Purge("none")) == merged
-    for family in (4, 6):
-        assert merged.rules(family)[: len(desired.rules(family))] == desired.rules(family)
-        assert {rule.identity for rule in present.rules(family)} <= {rule.identity for rule in merged.rules(family)}
 
 
 def enabled_host(table: Table = EMPTY) -> Host:
@@ -292,6 +273,86 @@ def test_ipv6_switched_off_is_switched_on() -> None:
     assert not plan.current_policy(host.files).ipv6
     host.apply(SSH)
     assert plan.current_policy(host.files).ipv6 and settings.get(host.files[plan.DEFAULTS], "IPV6") == "yes"
+
+
+def closed_host() -> Host:
+    host = enabled_host(DOCKER)
+    host.apply(NO_IPV6)
+    return host
+
+
+@given(policies(), policies(ipv6=False), st.sampled_from([EMPTY, DOCKER]))
+def test_without_ipv6_only_the_loopback_interface_is_open(first: Policy, second: Policy, table: Table) -> None:
+    host = Host(table)
+    host.apply(first)
+    six = host.files[plan.USER_RULES[6]]
+    host.apply(second)
+    assert host.plan(second) == [] and host.files[plan.USER_RULES[6]] == six
+    assert replace(plan.current_policy(host.files), rules6=()) == second
+    if second.enabled:
+        closed = host.tables[6]
+        assert set(closed.policies.values()) == {"DROP"}
+        assert not any(rules for name, rules in closed.chains.items() if name.startswith("ufw"))
+        mine = {"INPUT": ["-A INPUT -i lo -j ACCEPT"], "OUTPUT": ["-A OUTPUT -o lo -j ACCEPT"]}
+        assert foreign(closed) == {name: mine.get(name, []) + rules for name, rules in foreign(table).items()}
+    # And back, as if it had never been.
+    host.apply(first)
+    assert host.plan(first) == [] and plan.current_policy(host.files) == first
+    assert host.tables[6].running == first.enabled
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ("opened", "policy of OUTPUT is ACCEPT, not DROP"),
+        ("no loopback", "chain INPUT misses `-A INPUT -i lo -j ACCEPT`"),
+        ("a rule", "chain ufw6-user-input has `-A ufw6-user-input -p tcp --dport 9999 -j ACCEPT`"),
+    ],
+)
+def test_drift_of_closed_ipv6_is_told_and_repaired(change: str, expected: str) -> None:
+    host = closed_host()
+    good = host.tables[6]
+    host.tables[6] = {
+        "opened": Table({**good.policies, "OUTPUT": "ACCEPT"}, good.chains),
+        "no loopback": changed(good, "INPUT", *good.chains["INPUT"][1:]),
+        "a rule": changed(good, "ufw6-user-input", "-A ufw6-user-input -p tcp --dport 9999 -j ACCEPT"),
+    }[change]
+    assert plan.difference(host.tables[6], load(EMPTY, plan.transactions(NO_IPV6, host.files, {6: Table()})[6])) == [
+        expected
+    ]
+    assert [step.why for step in host.plan(NO_IPV6)] == ["load the rules into the kernel (IPv6)"]
+    host.apply(NO_IPV6)
+    assert host.tables[6] == good and host.plan(NO_IPV6) == []
+
+
+def test_closed_ipv6_after_a_boot_needs_nothing() -> None:
+    """ufw itself leaves no chain behind, and Docker adds its own when it starts."""
+    host = closed_host()
+    loopback = {"INPUT": ("-A INPUT -i lo -j ACCEPT",), "OUTPUT": ("-A OUTPUT -o lo -j ACCEPT",)}
+    host.tables[6] = Table(dict.fromkeys(EMPTY.policies, "DROP"), {**DOCKER.chains, **loopback})
+    assert host.plan(NO_IPV6) == []
+
+
+def test_a_kernel_without_ipv6_has_no_table_of_it() -> None:
+    host = Host()
+    del host.tables[6]
+    host.apply(NO_IPV6)
+    assert host.plan(NO_IPV6) == [] and list(host.tables) == [4] and host.tables[4].running
+    host.apply(replace(NO_IPV6, enabled=False))
+    assert not host.tables[4].running
+
+
+def test_description_without_ipv6() -> None:
+    text = "Status: active\nLogging: low\nDefault: deny (incoming), allow (outgoing), deny (routed)\nIPv6: off\n"
+    assert plan.describe(NO_IPV6) == text + "ufw allow 22/tcp\n"
+    # What the file of IPv6 holds has no effect.
+    assert plan.describe(replace(SSH, ipv6=False)) == text + "ufw allow 22/tcp\n"
+
+
+def test_lines_in_a_file_that_is_not_written_are_no_loss() -> None:
+    host = Host()
+    host.files[plan.USER_RULES[6]] += "-A ufw6-user-input -j DROP\n"
+    assert len(plan.strange_lines(host.files, SSH)) == 1 and plan.strange_lines(host.files, NO_IPV6) == []
 
 
 def test_garbled_rule_files_are_told_and_replaced() -> None:
