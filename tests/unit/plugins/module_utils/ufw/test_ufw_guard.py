@@ -164,6 +164,7 @@ def policy(*entries: dict[str, Any], **wanted: Any) -> Policy:
         (policy({"action": "deny"}, ALLOW), FOUR, ["by the rule `deny to any`"]),
         (policy(ALLOW, ipv6=False, rules6=()), SIX, ["`ipv6: false` closes IPv6"]),
         (policy(ALLOW, ipv6=False), SIX, ["`ipv6: false` closes IPv6"]),
+        (policy(incoming="allow", ipv6=False), SIX, ["`ipv6: false` closes IPv6"]),
     ],
 )
 def test_shutting_out_the_own_session_is_refused_with_the_reason(wanted: Policy, peer: Peer, words: list[str]) -> None:

@@ -115,6 +115,40 @@ def test_a_rule_that_can_never_match_changes_nothing(policy: Policy, source: str
     assert ending(kept) == ending(list(policy.rules4))
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "covers", "overlaps"),
+    [
+        ({"dport": "20:22,23:25"}, {"dport": "20:25"}, True, True),
+        ({"dport": "20:22,24:25"}, {"dport": "20:25"}, False, True),
+        ({"dport": "20:22"}, {"dport": "23:25"}, False, False),
+        ({"dport": "80", "sport": "22"}, {"dport": "80", "sport": "23"}, False, False),
+        ({"dport": "80", "sport": "22"}, {"dport": "80"}, False, True),
+        ({"interface_in": "eth+"}, {"interface_in": "eth0+"}, True, True),
+        ({"interface_in": "eth0+"}, {"interface_in": "eth+"}, False, True),
+        ({"interface_in": "eth0"}, {"interface_in": "eth+"}, False, True),
+        ({"interface_in": "wg0"}, {"interface_in": "eth+"}, False, False),
+        ({"interface_in": "+"}, {}, True, True),
+    ],
+)
+@pytest.mark.parametrize("proto", ["tcp", "udp"])
+def test_ports_and_interfaces(
+    first: dict[str, str], second: dict[str, str], covers: bool, overlaps: bool, proto: str
+) -> None:
+    one, other = Rule(4, "allow", proto, **first), Rule(4, "deny", proto, **second)
+    assert shadow.covers(one, other) == covers
+    assert shadow.overlaps(one, other) == shadow.overlaps(other, one) == overlaps
+
+
+@pytest.mark.parametrize(
+    ("proto", "port", "overlaps"),
+    [("esp", "any", False), ("tcp", "any", True), ("udp", "80", True), ("tcp", "90", False)],
+)
+def test_a_port_without_protocol_is_of_tcp_and_udp(proto: str, port: str, overlaps: bool) -> None:
+    one, other = Rule(4, "allow", dport="80"), Rule(4, "deny", proto, port)
+    assert shadow.overlaps(one, other) == shadow.overlaps(other, one) == overlaps
+    assert shadow.covers(one, other) == (port == "80") and shadow.covers(Rule(4, "allow"), other)
+
+
 SSH = {"action": "allow", "port": "22", "proto": "tcp"}
 
 
