@@ -10,7 +10,7 @@ import ipaddress
 import shlex
 from collections.abc import Iterable
 
-from ansible_collections.daffathan.platform.plugins.module_utils._ufw.kernel import Table
+from ansible_collections.daffathan.platform.plugins.module_utils._ufw.restore import Table
 
 BUILTIN = ("INPUT", "FORWARD", "OUTPUT")
 
