@@ -21,13 +21,10 @@ PAUSE = 2
 # The host needs some seconds after its deadline to put the former firewall back.
 GRACE = 30
 
-SHUT_OUT = (
-    "The new policy let no new connection through, so the host put the firewall back as it was. Compare `rules` with "
-    "the address from which this controller reaches the host, and with what lies between (NAT, a bastion)."
-)
-TOO_LATE = (
-    "The new policy was not confirmed within rollback_timeout={timeout} s, so the host put the firewall back as it "
-    "was. Run the task again, with a higher `rollback_timeout` if connecting takes that long."
+NOT_CONFIRMED = (
+    "No new connection confirmed the new policy within rollback_timeout={timeout} s, so the host put the firewall back as "
+    "it was. Compare `rules` with the address from which this controller reaches the host, and with what lies between "
+    "(NAT, a bastion); raise `rollback_timeout` if connecting takes that long."
 )
 
 
@@ -49,7 +46,6 @@ class ActionModule(ActionBase):
     def _confirm(self, command: list[str], timeout: int, task_vars: dict[str, Any] | None) -> dict[str, Any]:
         """Over a new connection: keep the policy, or learn that the host has gone back."""
         deadline = time.monotonic() + timeout + GRACE
-        failures = 0
         while True:
             with contextlib.suppress(AttributeError):
                 # Connections that are not kept open, as `local`, have nothing to reset.
@@ -59,13 +55,12 @@ class ActionModule(ActionBase):
                     module_name="ansible.legacy.command", module_args={"argv": command}, task_vars=task_vars
                 )
             except AnsibleConnectionFailure:
-                failures += 1
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(PAUSE)
                 continue
             if answer.get("rc") == 0:
                 return {}
-            text = SHUT_OUT if failures else TOO_LATE.format(timeout=timeout)
             detail = (answer.get("stdout") or answer.get("stderr") or answer.get("msg") or "").strip()
+            text = NOT_CONFIRMED.format(timeout=timeout)
             return {"failed": True, "changed": False, "msg": f"{text} ({detail})"}
