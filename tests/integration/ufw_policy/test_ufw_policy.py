@@ -9,20 +9,16 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import time
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.lab import BIN, PROJECT, Host, attacker, up
+from tests.support.leak import listen, probe
 from tests.support.scan import open_ports
 
-HERE = Path(__file__).parent
 OPEN, DENIED, OPEN4 = 9001, 9002, 9003
 SSH = {"action": "allow", "port": "22", "proto": "tcp", "comment": "ssh"}
 RULES = [
@@ -101,15 +97,9 @@ def state(host: Host) -> str:
     )
 
 
-def listen(host: Host) -> None:
-    source = (HERE / "listen.py").read_text()
-    ports = [str(port) for port in (OPEN, DENIED, OPEN4)]
-    host.run("systemd-run", "--unit=test-listen", "--collect", "python3", "-c", source, *ports)
-
-
 @pytest.fixture(scope="module")
 def vps(bare_host: Host) -> Host:
-    listen(bare_host)
+    listen(bare_host, OPEN, DENIED, OPEN4)
     return bare_host
 
 
@@ -274,40 +264,23 @@ def test_disabled_and_enabled_again(host: Host) -> None:
     assert not applied(host).changed
 
 
-@contextmanager
-def probe(host: Host, address: str, seconds: int = 60) -> Iterator[Future[str]]:
-    """Connections from the neighbour for as long as the block runs."""
-    stop = f"/tmp/probe-{time.monotonic_ns()}"
-    source = (HERE / "probe.py").read_text()
-    with ThreadPoolExecutor() as pool:
-        arguments = [address, str(DENIED), str(OPEN), str(seconds), stop]
-        counts = pool.submit(attacker, "python3", "-c", source, *arguments)
-        time.sleep(1)
-        try:
-            yield counts
-        finally:
-            attacker("touch", stop)
-            counts.result()
-            attacker("rm", stop)
-
-
 @pytest.mark.parametrize("family", [4, 6])
 def test_no_leak_while_the_policy_changes(host: Host, family: int) -> None:
     address = host.address if family == 4 else host.address6
-    with probe(host, address) as probed:
+    with probe(address, denied=DENIED, allowed=OPEN) as probed:
         for incoming, logging in (("reject", "full"), ("deny", "low"), ("deny", "low")):
             applied(host, defaults={"incoming": incoming}, logging=logging)
         applied(host, rules=[*MANY, *RULES[1:]])
         applied(host)
-    counts = json.loads(probed.result())
+    counts = probed.result()
     assert counts["denied"]["sent"] > 1000 and counts["denied"]["connected"] == 0
     assert counts["allowed"]["sent"] > 200 and counts["allowed"]["connected"] == counts["allowed"]["sent"]
 
 
 def test_the_probe_sees_the_leak_of_a_reload(host: Host) -> None:
-    with probe(host, host.address) as probed:
+    with probe(host.address, denied=DENIED, allowed=OPEN) as probed:
         host.run("ufw", "reload")
-    assert json.loads(probed.result())["denied"]["connected"] > 0
+    assert probed.result()["denied"]["connected"] > 0
 
 
 # Stands before the real program in the search path, and kills the module where it is about to load into the kernel of
@@ -357,7 +330,7 @@ def test_a_reboot_starts_the_same_firewall(host: Host) -> None:
 def test_on_bookworm() -> None:
     old = up("uf-bookworm", suite="bookworm")
     try:
-        listen(old)
+        listen(old, OPEN, DENIED, OPEN4)
         assert applied(old, rules=[*MANY, *RULES[1:]]).changed
         assert connects(old, OPEN) and not connects(old, DENIED)
         shell(old, f"ufw allow {DENIED}; ufw delete allow {DENIED}; ufw reload")
