@@ -6,26 +6,28 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from tests.support.lab import BIN, PROJECT, Host, attacker, up
+from tests.support.firewall import (
+    DENIED,
+    OPEN,
+    OPEN4,
+    RULES,
+    SSH,
+    applied,
+    connects,
+    policy,
+    shell,
+    state,
+    without_times,
+)
+from tests.support.lab import Host, up
 from tests.support.leak import listen, probe
 from tests.support.scan import open_ports
 
-OPEN, DENIED, OPEN4 = 9001, 9002, 9003
-SSH = {"action": "allow", "port": "22", "proto": "tcp", "comment": "ssh"}
-RULES = [
-    SSH,
-    {"action": "allow", "port": str(OPEN), "proto": "tcp"},
-    {"action": "allow", "port": str(OPEN4), "proto": "tcp", "family": "v4"},
-]
 # One of every kind; all of them must be known to the kernel and to ufw.
 MANY = [
     SSH,
@@ -43,58 +45,6 @@ MANY = [
     {"action": "allow", "route": True, "interface_in": "wg0", "interface_out": "docker0", "to": "172.17.0.2"},
     {"action": "reject", "route": True, "interface_out": "eth+", "port": "8443", "proto": "tcp", "log": "new"},
 ]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What the module returned, and the diff that was printed."""
-
-    failed: bool
-    result: dict[str, Any]
-    diff: str
-
-    @property
-    def changed(self) -> bool:
-        return self.result["changed"]
-
-
-def policy(host: Host, *, check: bool = False, **options: Any) -> Answer:
-    """Run the module on the host."""
-    argv = [str(BIN / "ansible"), host.name, "--inventory", str(host.inventory), "--become", "--diff"]
-    argv += ["--module-name", "daffathan.platform.ufw_policy", "--args", json.dumps({"rules": RULES, **options})]
-    run = subprocess.run(
-        [*argv, *(["--check"] if check else [])],
-        cwd=PROJECT,
-        env={**os.environ, "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"},
-        stdout=subprocess.PIPE,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    diff, found, rest = run.stdout.partition(f"{host.name} | ")
-    state, arrow, answer = rest.partition("=> ")
-    assert found and arrow, run.stdout
-    return Answer("FAILED" in state, json.loads(answer), diff)
-
-
-def applied(host: Host, **options: Any) -> Answer:
-    answer = policy(host, **options)
-    assert not answer.failed, answer.result["msg"]
-    return answer
-
-
-def shell(host: Host, script: str) -> str:
-    return host.run("bash", "-euc", script)
-
-
-def state(host: Host) -> str:
-    """Everything the module may change: files of UFW, both filter tables, the unit."""
-    return shell(
-        host,
-        "find /etc/ufw /etc/default/ufw -type f -printf '%p %m %T@\\n' -exec sha256sum {} + | sort; "
-        "iptables-save -t filter | grep -v '^#' | sed 's/ \\[.*//'; "
-        "ip6tables-save -t filter | grep -v '^#' | sed 's/ \\[.*//'; systemctl is-enabled ufw || true",
-    )
 
 
 @pytest.fixture(scope="module")
@@ -139,14 +89,6 @@ def test_a_rule_by_hand_is_kept_or_purged(host: Host) -> None:
     # The files said what the kernel did: nobody drifted from anybody.
     assert purged.result["drift"] == {"files": ["/etc/ufw/user.rules", "/etc/ufw/user6.rules"], "kernel": []}
     assert not connects(host, DENIED) and connects(host, OPEN)
-
-
-def connects(host: Host, port: int) -> bool:
-    script = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 1).close(); print('yes')"
-    return all(
-        attacker("python3", "-c", script, address, str(port), check=False).strip() == "yes"
-        for address in (host.address, host.address6)
-    )
 
 
 def test_drift_of_the_kernel(host: Host) -> None:
@@ -247,13 +189,6 @@ def test_ufw_writes_and_loads_the_same(host: Host, level: str, defaults: dict[st
     shell(host, f"ufw logging {level}; ufw allow 7777; ufw delete allow 7777; ufw reload")
     assert without_times(state(host)) == without_times(mine)
     assert not policy(host, check=True, **wanted).changed
-
-
-def without_times(text: str) -> list[str]:
-    """The state without the times of files; ufw orders the jumps and chains of the table in its own way."""
-    return sorted(
-        " ".join(word for word in line.split() if "." not in word or "/" in word) for line in text.splitlines()
-    )
 
 
 def test_disabled_and_enabled_again(host: Host) -> None:
