@@ -137,10 +137,8 @@ def test_the_next_run_keeps_the_way_back_of_the_one_that_was_killed(host: Host) 
     with waiting_for_a_connection(host, 600):
         pass
     # Another way in, as an operator at the console makes it.
-    shell(
-        host,
-        "iptables -I ufw-user-input -p tcp --dport 22 -j ACCEPT; ip6tables -I ufw6-user-input -p tcp --dport 22 -j ACCEPT",
-    )
+    for program, ufw in (("iptables", "ufw"), ("ip6tables", "ufw6")):
+        host.run(program, "-I", f"{ufw}-user-input", "-p", "tcp", "--dport", "22", "-j", "ACCEPT")
     answer = policy(host, rollback_timeout=6, rules=RULES[2:], ssh_guard=False)
     assert answer.failed, answer.result
     assert without_times(state(host)) == before and nothing_pending(host)
