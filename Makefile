@@ -71,6 +71,7 @@ test: setup-dev ## everything
 	@$(MAKE) --no-print-directory integration
 
 bench: setup-dev ## measured comparisons; NAME=<name> runs one and prints its figures as JSON
+	@tests/tools/peers.sh $(BIN) .build/bench requirements-bench.txt
 	@$(BIN)/python -m tests.bench $(NAME)
 
 soak: setup-dev ## the long runs that CI has no time for

@@ -21,6 +21,9 @@ description:
   - Changes a running firewall by one atomic transaction per family. It is never stopped, so there is no moment in which
     a denied port is open or an allowed one closed. C(ufw reload) and C(ufw default) do stop it.
   - Refuses a policy that would shut out the SSH session it runs in, and warns of rules that can never match.
+  - Before a change the former firewall is put aside. It comes back by itself unless a new connection from the
+    controller confirms the changed one, also when the controller is gone or the host restarts meanwhile.
+    See O(rollback_timeout).
   - Plain C(ufw) works on as before; the files are laid out as UFW 0.36 writes them.
 extends_documentation_fragment:
   - daffathan.platform._attributes
@@ -177,6 +180,13 @@ options:
         times in 30 seconds.
     type: bool
     default: true
+  rollback_timeout:
+    description:
+      - Seconds within which a new connection from the controller must confirm a changed firewall. Otherwise, and
+        after a restart of the host within this time, the former one is put back, and the task fails.
+      - V(0) confirms at once, without a new connection.
+    type: int
+    default: 60
   lock_timeout:
     description: Seconds to wait for another process that holds UFW's lock.
     type: int
@@ -235,6 +245,18 @@ drift:
       type: list
       elements: str
   sample: {"files": [], "kernel": ["IPv4: policy of INPUT is ACCEPT, not DROP"]}
+rollback:
+  description: How the change was secured. Empty when nothing was changed.
+  returned: success
+  type: dict
+  contains:
+    confirmed:
+      description: Whether a new connection came through the changed firewall.
+      type: bool
+    timeout:
+      description: Seconds that there were for it.
+      type: int
+  sample: {"confirmed": true, "timeout": 60}
 ssh_peers:
   description: Addresses of SSH sessions that the policy was checked for.
   returned: success
@@ -260,29 +282,24 @@ from ansible_collections.daffathan.platform.plugins.module_utils._ufw import (
     options,
     plan,
     purge,
+    restore,
+    rollback,
     shadow,
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._ufw.arguments import argument_spec
 from ansible_collections.daffathan.platform.plugins.module_utils._ufw.model import InputError, Policy
 
-LOCK = "/run/ufw.lock"
 INIT = "/usr/lib/ufw/ufw-init"
-MODES = {plan.DEFAULTS: 0o644, plan.CONFIGURATION: 0o644}
-RULES_MODE = 0o640
+# For the change itself, where nobody waits for a new connection.
+WHILE_CHANGING = 60
 
 
 def apply(operations: list[plan.Operation], transactions: dict[int, str]) -> None:
     for operation in operations:
         if operation.kind == "file":
-            write_atomic(operation.path, operation.content, mode=MODES.get(operation.path, RULES_MODE), uid=0, gid=0)
+            write_atomic(operation.path, operation.content, mode=plan.mode_of(operation.path), uid=0, gid=0)
         elif operation.kind == "load":
-            before = {family: kernel.save(family) for family in transactions}
-            try:
-                kernel.load(transactions)
-            except CommandError:
-                # One family alone would be a policy that nobody asked for.
-                kernel.restore(before)
-                raise
+            kernel.load(transactions)
         elif operation.kind == "unit":
             run(["systemctl", "enable", "--now", "ufw.service"])
         elif operation.kind == "stop":
@@ -309,9 +326,10 @@ class Run:
         desired = purge.with_undeclared(declared, present, purging)
         peers = self.guarded(desired)
         tables = kernel.read(host.families())
-        candidate = plan.transactions(desired, files, {family: kernel.Table() for family in tables})
+        candidate = plan.transactions(desired, files, {family: restore.Table() for family in tables})
         wanted = kernel.measure(candidate) if desired.enabled else {}
-        operations = plan.plan(desired, files, tables, wanted, unit_enabled=host.unit_enabled())
+        unit_enabled = host.unit_enabled()
+        operations = plan.plan(desired, files, tables, wanted, unit_enabled=unit_enabled)
         found = drift.of_kernel(present, files, tables, candidate, wanted)
         notes = [*(f"no rule of ufw: {line}" for line in strange), *(f"kernel: {line}" for line in found)]
         before = plan.describe(present) + "".join(f"# {line}\n" for line in notes)
@@ -322,14 +340,49 @@ class Run:
                 "files": [operation.path for operation in operations if operation.kind == "file"],
                 "kernel": found,
             },
+            "rollback": {},
             "ssh_peers": [peer.address for peer in peers],
             "diff": {"before": before, "after": plan.describe(desired)},
         }
         host.check_writable(operations)
-        if operations and not self.module.check_mode:
-            apply(operations, plan.transactions(desired, files, tables))
-            drift.verify(wanted)
+        if self.module.check_mode:
+            return result
+        token = rollback.waiting()
+        if operations:
+            token = rollback.arm(
+                files, tables, unit_enabled=unit_enabled, timeout=self.timeout(desired) or WHILE_CHANGING
+            )
+            self.change(desired, operations, plan.transactions(desired, files, tables), wanted)
+        if token:
+            result["rollback"] = self.secured(desired, token)
         return result
+
+    def timeout(self, desired: Policy) -> int:
+        """Seconds for a new connection to confirm the policy; 0 where none is waited for."""
+        # A firewall that is off lets everybody in.
+        return self.params["rollback_timeout"] if desired.enabled else 0
+
+    def change(
+        self,
+        desired: Policy,
+        operations: list[plan.Operation],
+        transactions: dict[int, str],
+        wanted: dict[int, restore.Table],
+    ) -> None:
+        try:
+            apply(operations, transactions)
+            drift.verify(wanted)
+        except (CommandError, kernel.KernelError, OSError) as error:
+            problems = rollback.undo_now()
+            said = f"not all could be taken back: {'; '.join(problems)}" if problems else "the firewall is as it was"
+            raise kernel.KernelError(f"{str(error).rstrip('.')}. The policy was not kept; {said}.") from error
+
+    def secured(self, desired: Policy, token: str) -> dict[str, Any]:
+        """What the controller has to do so that the change stays."""
+        if not self.timeout(desired):
+            rollback.confirm_now()
+            return {"confirmed": False, "timeout": 0}
+        return {"confirmed": False, "timeout": self.timeout(desired), "confirm": rollback.argv("--confirm", token)}
 
     def declared(self) -> Policy:
         rules = options.parse_rules(self.params, host.read_profiles())
@@ -356,6 +409,7 @@ class Run:
             "changed": True,
             "actions": ["write the files of UFW", "load the rules into the kernel (IPv4, IPv6)"],
             "drift": {"files": [], "kernel": []},
+            "rollback": {},
             "ssh_peers": [peer.address for peer in peers],
             "diff": {"before": "UFW is not installed\n", "after": plan.describe(desired)},
         }
@@ -363,10 +417,11 @@ class Run:
 
 def main() -> None:
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
-    if module.params["lock_timeout"] < 0:
-        module.fail_json(msg=f"lock_timeout: {module.params['lock_timeout']} is no time. Give 0 or more seconds.")
+    for name in ("lock_timeout", "rollback_timeout"):
+        if module.params[name] < 0:
+            module.fail_json(msg=f"{name}: {module.params[name]} is no time. Give 0 or more seconds.")
     try:
-        with FileLock(LOCK, timeout=module.params["lock_timeout"], posix=True):
+        with FileLock(restore.LOCK, timeout=module.params["lock_timeout"], posix=True):
             result = Run(module).main()
     except LockTimeout as error:
         module.fail_json(msg=f"UFW is in use: {error}. Wait for the other program, or raise `lock_timeout`.")

@@ -53,5 +53,6 @@ def argument_spec() -> dict[str, Any]:
         "allow_empty": {"type": "bool", "default": False},
         "ipv6": {"type": "bool", "default": True},
         "ssh_guard": {"type": "bool", "default": True},
+        "rollback_timeout": {"type": "int", "default": 60},
         "lock_timeout": {"type": "int", "default": 30},
     }

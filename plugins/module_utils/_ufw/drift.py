@@ -10,16 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ansible_collections.daffathan.platform.plugins.module_utils._ufw import kernel, plan
+from ansible_collections.daffathan.platform.plugins.module_utils._ufw import kernel, plan, restore
 from ansible_collections.daffathan.platform.plugins.module_utils._ufw.model import Policy
 
 
 def of_kernel(
     present: Policy,
     files: Mapping[str, str],
-    tables: Mapping[int, kernel.Table],
+    tables: Mapping[int, restore.Table],
     candidate: Mapping[int, str],
-    wanted: Mapping[int, kernel.Table],
+    wanted: Mapping[int, restore.Table],
 ) -> list[str]:
     """Where the kernel is not what the present policy of the files makes it.
 
@@ -27,7 +27,7 @@ def of_kernel(
     """
     if not present.enabled:
         return []
-    described = plan.transactions(present, files, {family: kernel.Table() for family in tables})
+    described = plan.transactions(present, files, {family: restore.Table() for family in tables})
     try:
         expected = wanted if wanted and described == candidate else kernel.measure(described)
     except kernel.KernelError as error:
@@ -38,7 +38,7 @@ def of_kernel(
     ]
 
 
-def verify(wanted: Mapping[int, kernel.Table]) -> None:
+def verify(wanted: Mapping[int, restore.Table]) -> None:
     """The kernel has the last word; nothing is wanted of a firewall that is off."""
     found = kernel.read(wanted)
     for family, table in wanted.items():

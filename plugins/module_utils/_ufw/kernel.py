@@ -17,81 +17,20 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 
 from ansible_collections.daffathan.platform.plugins.module_utils._common.command import CommandError, run
+from ansible_collections.daffathan.platform.plugins.module_utils._ufw.restore import RESTORE, SAVE, Table, parse
 
 CLONE_NEWNET = 0x40000000
-SAVE = {4: "iptables-save", 6: "ip6tables-save"}
-RESTORE = {4: "iptables-restore", 6: "ip6tables-restore"}
-BUILTIN = ("INPUT", "FORWARD", "OUTPUT")
 
 
 class KernelError(Exception):
     """The packet filter cannot be read, or refuses the candidate."""
 
 
-@dataclass(frozen=True)
-class Table:
-    """The filter table of one family: policies of the builtin chains, and rules by chain."""
-
-    policies: Mapping[str, str] = field(default_factory=dict)
-    chains: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-    def own(self, wanted: Table | None = None) -> Table:
-        """What UFW has to say: its chains, the builtin policies, and the builtin chains' jumps to its chains.
-
-        What else is in the table belongs to others, and so do chains that only have UFW's prefix.
-
-        :param wanted: the chains of UFW are those of this table.
-        """
-        names = {name for name in (wanted or self).chains if name.startswith("ufw")}
-        chains = {name: rules for name, rules in self.chains.items() if name in names}
-        for name in BUILTIN:
-            chains[name] = tuple(rule for rule in self.chains.get(name, ()) if target(rule) in names)
-        return Table(dict(self.policies), chains)
-
-    @property
-    def running(self) -> bool:
-        """Whether UFW is at work: its chains stay, empty, when it is stopped."""
-        ours = [rules for name, rules in self.chains.items() if name.startswith("ufw")]
-        closed = any(self.policies.get(name) == "DROP" for name in ("INPUT", "OUTPUT"))
-        return any(ours) or bool(ours and closed)
-
-
-def target(rule: str) -> str:
-    """The chain or verdict that a rule jumps to."""
-    found = re.search(r" -[jg] (\S+)", re.sub(r'"[^"]*"', "", rule))
-    return found[1] if found else ""
-
-
-def parse(text: str) -> Table:
-    """The filter table in the output of iptables-save."""
-    policies: dict[str, str] = {}
-    chains: dict[str, list[str]] = {}
-    table = ""
-    for line in text.splitlines():
-        if line.startswith("*"):
-            table = line[1:].strip()
-        elif table == "filter" and line.startswith(":"):
-            name, policy = line[1:].split()[:2]
-            chains.setdefault(name, [])
-            if policy != "-":
-                policies[name] = policy
-        elif table == "filter" and line.startswith("-A "):
-            chains.setdefault(line.split()[1], []).append(line)
-    return Table(policies, {name: tuple(rules) for name, rules in chains.items()})
-
-
 def save(family: int) -> str:
     """The filter table of the host as text."""
     return run([SAVE[family], "-t", "filter"]).stdout
-
-
-def restore(saved: Mapping[int, str]) -> None:
-    """Put back what `save` returned, in one transaction per family."""
-    for family, text in saved.items():
-        run([RESTORE[family], "--wait", "10"], stdin=text)
 
 
 def read(families: Iterable[int]) -> dict[int, Table]:

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ansible_collections.daffathan.platform.plugins.module_utils._ufw import render, settings, tuples
-from ansible_collections.daffathan.platform.plugins.module_utils._ufw.kernel import BUILTIN, Table
 from ansible_collections.daffathan.platform.plugins.module_utils._ufw.model import (
     ANYWHERE,
     DIRECTIONS,
@@ -20,14 +19,22 @@ from ansible_collections.daffathan.platform.plugins.module_utils._ufw.model impo
     Policy,
     Rule,
 )
+from ansible_collections.daffathan.platform.plugins.module_utils._ufw.restore import BUILTIN, Table
 
 DEFAULTS = "/etc/default/ufw"
 CONFIGURATION = "/etc/ufw/ufw.conf"
 USER_RULES = {4: "/etc/ufw/user.rules", 6: "/etc/ufw/user6.rules"}
+# The files that a policy decides.
+WRITTEN = (*USER_RULES.values(), DEFAULTS, CONFIGURATION)
 STATIC_RULES = {
     4: ("/etc/ufw/before.rules", "/etc/ufw/after.rules"),
     6: ("/etc/ufw/before6.rules", "/etc/ufw/after6.rules"),
 }
+
+
+def mode_of(path: str) -> int:
+    """The permission bits ufw gives its files."""
+    return 0o644 if path in (DEFAULTS, CONFIGURATION) else 0o640
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from ansible_collections.daffathan.platform.plugins.module_utils._ufw import tuples
-from ansible_collections.daffathan.platform.plugins.module_utils._ufw.kernel import BUILTIN, target
 from ansible_collections.daffathan.platform.plugins.module_utils._ufw.model import (
     ANYWHERE,
     DIRECTIONS,
@@ -19,6 +18,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._ufw.model impo
     Policy,
     Rule,
 )
+from ansible_collections.daffathan.platform.plugins.module_utils._ufw.restore import BUILTIN, target
 
 _LIMITED = "-m limit --limit 3/min --limit-burst 10"
 _TARGETS = {"allow": "ACCEPT", "deny": "DROP", "reject": "REJECT", "limit": "LIMIT"}

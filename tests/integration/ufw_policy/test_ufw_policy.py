@@ -6,30 +6,28 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import time
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from tests.support.lab import BIN, PROJECT, Host, attacker, up
+from tests.support.firewall import (
+    DENIED,
+    OPEN,
+    OPEN4,
+    RULES,
+    SSH,
+    applied,
+    connects,
+    policy,
+    shell,
+    state,
+    without_times,
+)
+from tests.support.lab import Host, up
+from tests.support.leak import listen, probe
 from tests.support.scan import open_ports
 
-HERE = Path(__file__).parent
-OPEN, DENIED, OPEN4 = 9001, 9002, 9003
-SSH = {"action": "allow", "port": "22", "proto": "tcp", "comment": "ssh"}
-RULES = [
-    SSH,
-    {"action": "allow", "port": str(OPEN), "proto": "tcp"},
-    {"action": "allow", "port": str(OPEN4), "proto": "tcp", "family": "v4"},
-]
 # One of every kind; all of them must be known to the kernel and to ufw.
 MANY = [
     SSH,
@@ -49,67 +47,9 @@ MANY = [
 ]
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What the module returned, and the diff that was printed."""
-
-    failed: bool
-    result: dict[str, Any]
-    diff: str
-
-    @property
-    def changed(self) -> bool:
-        return self.result["changed"]
-
-
-def policy(host: Host, *, check: bool = False, **options: Any) -> Answer:
-    """Run the module on the host."""
-    argv = [str(BIN / "ansible"), host.name, "--inventory", str(host.inventory), "--become", "--diff"]
-    argv += ["--module-name", "daffathan.platform.ufw_policy", "--args", json.dumps({"rules": RULES, **options})]
-    run = subprocess.run(
-        [*argv, *(["--check"] if check else [])],
-        cwd=PROJECT,
-        env={**os.environ, "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"},
-        stdout=subprocess.PIPE,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    diff, found, rest = run.stdout.partition(f"{host.name} | ")
-    state, arrow, answer = rest.partition("=> ")
-    assert found and arrow, run.stdout
-    return Answer("FAILED" in state, json.loads(answer), diff)
-
-
-def applied(host: Host, **options: Any) -> Answer:
-    answer = policy(host, **options)
-    assert not answer.failed, answer.result["msg"]
-    return answer
-
-
-def shell(host: Host, script: str) -> str:
-    return host.run("bash", "-euc", script)
-
-
-def state(host: Host) -> str:
-    """Everything the module may change: files of UFW, both filter tables, the unit."""
-    return shell(
-        host,
-        "find /etc/ufw /etc/default/ufw -type f -printf '%p %m %T@\\n' -exec sha256sum {} + | sort; "
-        "iptables-save -t filter | grep -v '^#' | sed 's/ \\[.*//'; "
-        "ip6tables-save -t filter | grep -v '^#' | sed 's/ \\[.*//'; systemctl is-enabled ufw || true",
-    )
-
-
-def listen(host: Host) -> None:
-    source = (HERE / "listen.py").read_text()
-    ports = [str(port) for port in (OPEN, DENIED, OPEN4)]
-    host.run("systemd-run", "--unit=test-listen", "--collect", "python3", "-c", source, *ports)
-
-
 @pytest.fixture(scope="module")
 def vps(bare_host: Host) -> Host:
-    listen(bare_host)
+    listen(bare_host, OPEN, DENIED, OPEN4)
     return bare_host
 
 
@@ -149,14 +89,6 @@ def test_a_rule_by_hand_is_kept_or_purged(host: Host) -> None:
     # The files said what the kernel did: nobody drifted from anybody.
     assert purged.result["drift"] == {"files": ["/etc/ufw/user.rules", "/etc/ufw/user6.rules"], "kernel": []}
     assert not connects(host, DENIED) and connects(host, OPEN)
-
-
-def connects(host: Host, port: int) -> bool:
-    script = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 1).close(); print('yes')"
-    return all(
-        attacker("python3", "-c", script, address, str(port), check=False).strip() == "yes"
-        for address in (host.address, host.address6)
-    )
 
 
 def test_drift_of_the_kernel(host: Host) -> None:
@@ -259,13 +191,6 @@ def test_ufw_writes_and_loads_the_same(host: Host, level: str, defaults: dict[st
     assert not policy(host, check=True, **wanted).changed
 
 
-def without_times(text: str) -> list[str]:
-    """The state without the times of files; ufw orders the jumps and chains of the table in its own way."""
-    return sorted(
-        " ".join(word for word in line.split() if "." not in word or "/" in word) for line in text.splitlines()
-    )
-
-
 def test_disabled_and_enabled_again(host: Host) -> None:
     off = applied(host, state="disabled")
     assert off.changed and "Status: inactive" in host.run("ufw", "status") and connects(host, DENIED)
@@ -274,40 +199,23 @@ def test_disabled_and_enabled_again(host: Host) -> None:
     assert not applied(host).changed
 
 
-@contextmanager
-def probe(host: Host, address: str, seconds: int = 60) -> Iterator[Future[str]]:
-    """Connections from the neighbour for as long as the block runs."""
-    stop = f"/tmp/probe-{time.monotonic_ns()}"
-    source = (HERE / "probe.py").read_text()
-    with ThreadPoolExecutor() as pool:
-        arguments = [address, str(DENIED), str(OPEN), str(seconds), stop]
-        counts = pool.submit(attacker, "python3", "-c", source, *arguments)
-        time.sleep(1)
-        try:
-            yield counts
-        finally:
-            attacker("touch", stop)
-            counts.result()
-            attacker("rm", stop)
-
-
 @pytest.mark.parametrize("family", [4, 6])
 def test_no_leak_while_the_policy_changes(host: Host, family: int) -> None:
     address = host.address if family == 4 else host.address6
-    with probe(host, address) as probed:
+    with probe(address, denied=DENIED, allowed=OPEN) as probed:
         for incoming, logging in (("reject", "full"), ("deny", "low"), ("deny", "low")):
             applied(host, defaults={"incoming": incoming}, logging=logging)
         applied(host, rules=[*MANY, *RULES[1:]])
         applied(host)
-    counts = json.loads(probed.result())
+    counts = probed.result()
     assert counts["denied"]["sent"] > 1000 and counts["denied"]["connected"] == 0
     assert counts["allowed"]["sent"] > 200 and counts["allowed"]["connected"] == counts["allowed"]["sent"]
 
 
 def test_the_probe_sees_the_leak_of_a_reload(host: Host) -> None:
-    with probe(host, host.address) as probed:
+    with probe(host.address, denied=DENIED, allowed=OPEN) as probed:
         host.run("ufw", "reload")
-    assert json.loads(probed.result())["denied"]["connected"] > 0
+    assert probed.result()["denied"]["connected"] > 0
 
 
 # Stands before the real program in the search path, and kills the module where it is about to load into the kernel of
@@ -357,7 +265,7 @@ def test_a_reboot_starts_the_same_firewall(host: Host) -> None:
 def test_on_bookworm() -> None:
     old = up("uf-bookworm", suite="bookworm")
     try:
-        listen(old)
+        listen(old, OPEN, DENIED, OPEN4)
         assert applied(old, rules=[*MANY, *RULES[1:]]).changed
         assert connects(old, OPEN) and not connects(old, DENIED)
         shell(old, f"ufw allow {DENIED}; ufw delete allow {DENIED}; ufw reload")

@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Iterable
 from functools import cache
 
-from ansible_collections.daffathan.platform.plugins.module_utils._ufw.kernel import Table
+from ansible_collections.daffathan.platform.plugins.module_utils._ufw.restore import Table
 
 BUILTIN = ("INPUT", "FORWARD", "OUTPUT")
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from ansible_collections.daffathan.platform.plugins.module_utils._ufw import kernel, plan, settings, tuples
-from ansible_collections.daffathan.platform.plugins.module_utils._ufw.kernel import Table
+from ansible_collections.daffathan.platform.plugins.module_utils._ufw import kernel, plan, restore, settings, tuples
 from ansible_collections.daffathan.platform.plugins.module_utils._ufw.model import Policy, Rule
+from ansible_collections.daffathan.platform.plugins.module_utils._ufw.restore import Table
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -386,12 +386,12 @@ COMMIT
 
 
 def test_the_table_in_the_output_of_iptables_save() -> None:
-    table = kernel.parse(SAVED)
+    table = restore.parse(SAVED)
     assert table.policies == {"INPUT": "DROP", "OUTPUT": "ACCEPT"}
     assert table.chains["INPUT"] == ("-A INPUT -j ufw-before-input",)
     assert len(table.chains["ufw-before-input"]) == 2 and table.chains["DOCKER"] == ()
     assert "PREROUTING" not in table.chains
-    assert set(table.own().chains) == {"ufw-before-input", *kernel.BUILTIN}
+    assert set(table.own().chains) == {"ufw-before-input", *restore.BUILTIN}
 
 
 @pytest.mark.parametrize(
@@ -434,8 +434,8 @@ def test_what_the_kernel_lacks_is_named(said: str, words: list[str]) -> None:
 
 
 def test_the_target_of_a_rule_is_not_in_its_comment() -> None:
-    assert kernel.target('-A INPUT -m comment --comment "a -j ufw-x" -j DROP') == "DROP"
-    assert kernel.target("-A INPUT -g ufw-x") == "ufw-x" and kernel.target("-A INPUT -p tcp") == ""
+    assert restore.target('-A INPUT -m comment --comment "a -j ufw-x" -j DROP') == "DROP"
+    assert restore.target("-A INPUT -g ufw-x") == "ufw-x" and restore.target("-A INPUT -p tcp") == ""
 
 
 def test_the_tests_own_iptables_refuses_what_the_real_one_does() -> None:

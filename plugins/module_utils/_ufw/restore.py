@@ -1,0 +1,233 @@
+# Copyright (c) 2026, the daffathan.platform authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Private to this collection: it may change without notice.
+"""Puts the firewall back as it was, unless somebody confirmed the new one.
+
+A copy of this file is left on the host while a policy waits for its confirmation. A timer starts it, or the boot, when
+the controller may be gone and the collection with it: so it imports the standard library alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+DIRECTORY = "/var/lib/daffathan/ufw-rollback"
+PLAN = "plan.json"
+UNIT = "daffathan-ufw-rollback"
+BOOT_UNIT = f"/etc/systemd/system/{UNIT}-boot.service"
+BOOT_LINK = f"/etc/systemd/system/multi-user.target.wants/{UNIT}-boot.service"
+LOCK = "/run/ufw.lock"
+# For the lock of ufw; whoever holds it longer hangs, and the way in matters more.
+PATIENCE = 20
+BUILTIN = ("INPUT", "FORWARD", "OUTPUT")
+SAVE = {4: "iptables-save", 6: "ip6tables-save"}
+RESTORE = {4: "iptables-restore", 6: "ip6tables-restore"}
+DONE, NOTHING_PENDING = 0, 3
+
+
+@dataclass(frozen=True)
+class Table:
+    """The filter table of one family: policies of the builtin chains, and rules by chain."""
+
+    policies: Mapping[str, str] = field(default_factory=dict)
+    chains: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def own(self, wanted: Table | None = None) -> Table:
+        """What UFW has to say: its chains, the builtin policies, and the builtin chains' jumps to its chains.
+
+        What else is in the table belongs to others, and so do chains that only have UFW's prefix.
+
+        :param wanted: the chains of UFW are those of this table.
+        """
+        names = {name for name in (wanted or self).chains if name.startswith("ufw")}
+        chains = {name: rules for name, rules in self.chains.items() if name in names}
+        for name in BUILTIN:
+            chains[name] = tuple(rule for rule in self.chains.get(name, ()) if target(rule) in names)
+        return Table(dict(self.policies), chains)
+
+    @property
+    def running(self) -> bool:
+        """Whether UFW is at work: its chains stay, empty, when it is stopped."""
+        ours = [rules for name, rules in self.chains.items() if name.startswith("ufw")]
+        closed = any(self.policies.get(name) == "DROP" for name in ("INPUT", "OUTPUT"))
+        return any(ours) or bool(ours and closed)
+
+
+def target(rule: str) -> str:
+    """The chain or verdict that a rule jumps to."""
+    found = re.search(r" -[jg] (\S+)", re.sub(r'"[^"]*"', "", rule))
+    return found[1] if found else ""
+
+
+def parse(text: str) -> Table:
+    """The filter table in the output of iptables-save."""
+    policies: dict[str, str] = {}
+    chains: dict[str, list[str]] = {}
+    table = ""
+    for line in text.splitlines():
+        if line.startswith("*"):
+            table = line[1:].strip()
+        elif table == "filter" and line.startswith(":"):
+            name, policy = line[1:].split()[:2]
+            chains.setdefault(name, [])
+            if policy != "-":
+                policies[name] = policy
+        elif table == "filter" and line.startswith("-A "):
+            chains.setdefault(line.split()[1], []).append(line)
+    return Table(policies, {name: tuple(rules) for name, rules in chains.items()})
+
+
+def undo(now: Table, before: Table) -> str:
+    """The transaction that makes UFW's part of the table what it was, and leaves what belongs to others.
+
+    Chains that were not there before stay behind empty, as ufw itself leaves them.
+    """
+    names = sorted(name for name in {*now.chains, *before.chains} if name.startswith("ufw"))
+    lines = ["*filter", *(f":{name} {policy} [0:0]" for name, policy in before.policies.items())]
+    lines += [f":{name} - [0:0]" for name in names]
+    for builtin in BUILTIN:
+        present, former = (
+            [rule for rule in table.chains.get(builtin, ()) if target(rule) in names] for table in (now, before)
+        )
+        if present != former:
+            lines += [*(rule.replace("-A ", "-D ", 1) for rule in present), *former]
+    for name in names:
+        lines += before.chains.get(name, ())
+    return "\n".join([*lines, "COMMIT", ""])
+
+
+def boot_id() -> str:
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as handle:
+        return handle.read().strip()
+
+
+def _run(argv: Sequence[str], text: str = "") -> str:
+    # Standard library alone, see above.
+    return subprocess.run(  # pylint: disable=ansible-bad-function
+        argv,
+        input=text,
+        stdout=subprocess.PIPE,
+        timeout=60,
+        encoding="utf-8",
+        errors="replace",
+        env={**os.environ, "LC_ALL": "C", "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/bin:/sbin:/bin"},
+        check=True,
+    ).stdout
+
+
+def _put(path: str, content: str, mode: int) -> None:
+    """Replace a file in one step that survives a power loss."""
+    temporary = f"{path}.rollback"
+    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w", encoding="utf-8") as handle:
+        handle.write(content)
+        handle.flush()
+        os.fsync(handle.fileno())
+    os.chmod(temporary, mode)
+    os.replace(temporary, path)
+    directory = os.open(os.path.dirname(path), os.O_RDONLY)
+    os.fsync(directory)
+    os.close(directory)
+
+
+def put_back(plan: Mapping[str, object]) -> list[str]:
+    """Carry out a plan; one part that fails does not keep the others from being done.
+
+    :return: what failed.
+    """
+    problems = []
+    for path, (content, mode) in dict(plan["files"]).items():  # type: ignore[call-overload]
+        try:
+            _put(path, content, mode)
+        except OSError as error:
+            problems.append(f"{path}: {error}")
+    if plan["boot_id"] == boot_id():
+        # After a reboot ufw.service loads the files; before one, the kernel has to be told.
+        for family, saved in dict(plan["kernel"]).items():  # type: ignore[call-overload]
+            version = int(family)
+            try:
+                now = parse(_run([SAVE[version], "-t", "filter"]))
+                _run([RESTORE[version], "--noflush", "--wait", "10"], undo(now, parse(saved)))
+            except (OSError, subprocess.SubprocessError) as error:
+                problems.append(f"IPv{family}: {error}")
+    if not plan["unit_enabled"]:
+        try:
+            _run(["systemctl", "disable", "ufw.service"])
+        except (OSError, subprocess.SubprocessError) as error:
+            problems.append(f"ufw.service: {error}")
+    return problems
+
+
+def forget(directory: str = DIRECTORY) -> None:
+    """Nothing waits any more. The plan goes first: whatever is left without it does nothing."""
+    for path in (os.path.join(directory, PLAN), BOOT_LINK, BOOT_UNIT, os.path.join(directory, "restore.py")):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+    with contextlib.suppress(OSError):
+        os.rmdir(directory)
+
+
+def pending(directory: str = DIRECTORY) -> dict[str, object] | None:
+    """The plan that waits, if there is one."""
+    try:
+        with open(os.path.join(directory, PLAN), encoding="utf-8") as handle:
+            return dict(json.load(handle))
+    except FileNotFoundError:
+        return None
+
+
+@contextlib.contextmanager
+def _ufw_lock():  # type: ignore[no-untyped-def]
+    descriptor = os.open(LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except OSError:
+            time.sleep(0.1)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """`restore.py` puts back; `restore.py --confirm TOKEN` keeps the policy that the token was given for."""
+    with _ufw_lock():
+        plan = pending()
+        if plan is None:
+            print("No policy waits for a confirmation.")
+            return NOTHING_PENDING
+        if arguments[:1] == ["--confirm"]:
+            if arguments[1:] != [plan["token"]]:
+                print("Another policy waits for its confirmation.")
+                return NOTHING_PENDING
+            forget()
+            print("The policy is confirmed.")
+        else:
+            print("Nobody confirmed the new policy: the firewall is put back as it was.")
+            problems = put_back(plan)
+            if problems:
+                print("\n".join(problems))
+                return 1
+            forget()
+    if arguments[:1] == ["--confirm"]:
+        # Left alone, it would find no plan and end; but it would be there to see.
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            _run(["systemctl", "stop", f"{UNIT}.timer"])
+    return DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

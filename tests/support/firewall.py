@@ -1,0 +1,95 @@
+# Copyright (c) 2026, the daffathan.platform authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The module ufw_policy on a VPS: calling it, everything it may change, and what a neighbour reaches."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from dataclasses import dataclass
+from typing import Any
+
+from tests.support.lab import BIN, PROJECT, Host, attacker
+
+OPEN, DENIED, OPEN4 = 9001, 9002, 9003
+SSH = {"action": "allow", "port": "22", "proto": "tcp", "comment": "ssh"}
+RULES = [
+    SSH,
+    {"action": "allow", "port": str(OPEN), "proto": "tcp"},
+    {"action": "allow", "port": str(OPEN4), "proto": "tcp", "family": "v4"},
+]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the module returned, and the diff that was printed."""
+
+    failed: bool
+    result: dict[str, Any]
+    diff: str
+
+    @property
+    def changed(self) -> bool:
+        return self.result["changed"]
+
+
+def argv(host: Host, *, interpreter: str = "", **options: Any) -> list[str]:
+    """The command that runs the module on the host."""
+    words = [str(BIN / "ansible"), host.name, "--inventory", str(host.inventory), "--become", "--diff"]
+    words += ["--extra-vars", f"ansible_python_interpreter={interpreter}"] if interpreter else []
+    return [*words, "--module-name", "daffathan.platform.ufw_policy", "--args", json.dumps({"rules": RULES, **options})]
+
+
+def policy(host: Host, *, check: bool = False, **options: Any) -> Answer:
+    """Run the module on the host."""
+    run = subprocess.run(
+        [*argv(host, **options), *(["--check"] if check else [])],
+        cwd=PROJECT,
+        env={**os.environ, "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"},
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    diff, found, rest = run.stdout.partition(f"{host.name} | ")
+    state, arrow, answer = rest.partition("=> ")
+    assert found and arrow, run.stdout
+    return Answer("FAILED" in state, json.loads(answer), diff)
+
+
+def applied(host: Host, **options: Any) -> Answer:
+    answer = policy(host, **options)
+    assert not answer.failed, answer.result["msg"]
+    return answer
+
+
+def shell(host: Host, script: str) -> str:
+    return host.run("bash", "-euc", script)
+
+
+def state(host: Host) -> str:
+    """Everything the module may change: files of UFW, both filter tables, the unit."""
+    return shell(
+        host,
+        "find /etc/ufw /etc/default/ufw -type f -printf '%p %m %T@\\n' -exec sha256sum {} + | sort; "
+        "iptables-save -t filter | grep -v '^#' | sed 's/ \\[.*//'; "
+        "ip6tables-save -t filter | grep -v '^#' | sed 's/ \\[.*//'; systemctl is-enabled ufw || true",
+    )
+
+
+def connects(host: Host, port: int) -> bool:
+    script = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 1).close(); print('yes')"
+    return all(
+        attacker("python3", "-c", script, address, str(port), check=False).strip() == "yes"
+        for address in (host.address, host.address6)
+    )
+
+
+def without_times(text: str) -> list[str]:
+    """The state without the times of files; ufw orders the jumps and chains of the table in its own way."""
+    return sorted(
+        " ".join(word for word in line.split() if "." not in word or "/" in word) for line in text.splitlines()
+    )
