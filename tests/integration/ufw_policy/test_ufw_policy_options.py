@@ -114,13 +114,13 @@ def test_a_declared_rule_takes_the_place_of_another(host: Host) -> None:
     assert answer.changed and connects(host, DENIED) and not any("by hand" in line for line in added(host))
 
 
-def test_ipv6_off_is_refused_while_it_is_used(host: Host) -> None:
-    before = state(host)
-    answer = policy(host, ipv6=False, rules=[SSH])
+def test_ipv6_off_is_refused_while_it_is_used(vps: Host) -> None:
+    before = state(vps)
+    answer = policy(vps, ipv6=False, rules=[SSH])
     assert (
-        answer.failed and f"{host.address6} on eth0" in answer.result["msg"] and "`ipv6: true`" in answer.result["msg"]
+        answer.failed and f"{vps.address6} on eth0" in answer.result["msg"] and "`ipv6: true`" in answer.result["msg"]
     )
-    assert state(host) == before
+    assert state(vps) == before
 
 
 @contextmanager
@@ -136,15 +136,13 @@ def without_global_ipv6(host: Host) -> Iterator[None]:
 def test_ipv6_off_closes_it_and_leaves_others_alone(host: Host) -> None:
     docker = "ip6tables -N DOCKER-USER; ip6tables -A DOCKER-USER -j RETURN; ip6tables -I FORWARD -j DOCKER-USER"
     shell(host, docker)
-    four = host.run("cat", "/etc/ufw/user.rules"), host.run("cat", "/etc/ufw/user6.rules")
+    rules6 = host.run("cat", "/etc/ufw/user6.rules")
     with without_global_ipv6(host):
         dry = policy(host, ipv6=False, rules=[SSH, ALLOW_OPEN], check=True)
         answer = applied(host, ipv6=False, rules=[SSH, ALLOW_OPEN])
         assert answer.diff == dry.diff and "+IPv6: off" in answer.diff
-        assert host.run("cat", "/etc/ufw/user6.rules") == four[1]
+        assert host.run("cat", "/etc/ufw/user6.rules") == rules6
         assert not applied(host, ipv6=False, rules=[SSH, ALLOW_OPEN]).changed
-        refused = policy(host, ipv6=False, rules=[SSH, {"action": "allow", "from": "2001:db8::/32"}])
-        assert refused.failed and "rules[1]" in refused.result["msg"] and "`ipv6: false`" in refused.result["msg"]
         shell(host, "ip6tables -P INPUT ACCEPT; ip6tables -D OUTPUT -o lo -j ACCEPT")
         drift = applied(host, ipv6=False, rules=[SSH, ALLOW_OPEN]).result["drift"]["kernel"]
         assert drift == [
@@ -161,8 +159,7 @@ def test_ipv6_off_closes_it_and_leaves_others_alone(host: Host) -> None:
     with without_global_ipv6(host):
         host.run("ufw", "reload")
         assert not applied(host, ipv6=False, rules=[SSH, ALLOW_OPEN]).changed
-    assert applied(host).changed and connects(host, OPEN) and not connects(host, DENIED)
-    assert not applied(host).changed
+    assert applied(host).changed and connects(host, OPEN) and not reaches(host.address6, DENIED)
 
 
 SOCKET = """cat > /etc/systemd/system/other-ssh.socket <<'END'
@@ -172,7 +169,7 @@ Accept=yes
 END
 cat > /etc/systemd/system/other-ssh@.service <<'END'
 [Service]
-ExecStart=/usr/sbin/sshd -i -o UsePAM=no
+ExecStart=/usr/sbin/sshd -i
 StandardInput=socket
 END
 systemctl daemon-reload; systemctl start other-ssh.socket"""
@@ -181,13 +178,16 @@ systemctl daemon-reload; systemctl start other-ssh.socket"""
 def test_guard_of_a_session_on_another_port_by_socket_activation(host: Host) -> None:
     other = {"action": "allow", "port": "2222", "proto": "tcp"}
     shell(host, SOCKET)
-    assert applied(host, rules=[*RULES, other]).changed
-    before = state(host)
-    refused = policy(host, ssh_port=2222)
-    assert refused.failed and "connected to port 2222" in refused.result["msg"] and state(host) == before
-    # The session on port 22 is that of others now, if there is one, and no reason to refuse.
-    answer = applied(host, ssh_port=2222, rules=[other], check=True)
-    assert answer.changed
+    try:
+        assert applied(host, rules=[*RULES, other]).changed
+        before = state(host)
+        refused = policy(host, ssh_port=2222)
+        assert refused.failed and "connected to port 2222" in refused.result["msg"] and state(host) == before
+        # The session on port 22 is that of others now, if there is one, and no reason to refuse.
+        assert applied(host, ssh_port=2222, rules=[other], check=True).changed
+    finally:
+        # With the connections that Ansible keeps open.
+        shell(host, "systemctl stop other-ssh.socket 'other-ssh@*.service'; rm /etc/systemd/system/other-ssh*")
 
 
 # In place of the interpreter: the module as a unit of systemd, with no session among its ancestors.
@@ -224,8 +224,6 @@ def interpreter(host: Host, script: str) -> Iterator[str]:
 
 
 def test_guard_of_other_sessions_and_of_all_when_detached(host: Host) -> None:
-    mine = host.run("ip", "-json", "route", "get", host.address)
-    assert mine
     controller = applied(host).result["ssh_peers"][0]
     only_me = [{**SSH, "from": controller}, {"action": "deny", "port": "22", "proto": "tcp"}]
     with session_of_a_neighbour(host), interpreter(host, DETACHED) as detached:
@@ -236,24 +234,23 @@ def test_guard_of_other_sessions_and_of_all_when_detached(host: Host) -> None:
         assert refused.failed and "would shut out 192.0.2.2" in refused.result["msg"]
         both = applied(host, check=True, interpreter=detached)
         assert "192.0.2.2" in both.result["ssh_peers"] and "SSH session" not in both.warnings
-        assert not policy(host, rules=only_me, check=True, interpreter=detached, ssh_guard=False).failed
 
 
-def test_warnings(host: Host) -> None:
-    quiet = applied(host)
-    assert "ufw" not in quiet.warnings.lower() and "never match" not in quiet.warnings
+def test_warnings(vps: Host) -> None:
+    quiet = applied(vps, check=True)
+    assert "[WARNING]" not in quiet.warnings
     rules = [{**SSH, "action": "limit"}, {"action": "deny"}, ALLOW_OPEN]
-    loud = applied(host, check=True, rules=rules)
+    loud = applied(vps, check=True, rules=rules)
     assert "rules[2] can never match" in loud.warnings and "rules[1] (`deny to any`)" in loud.warnings
     assert "five times in 30 seconds" in loud.warnings and "ControlPersist" in loud.warnings
 
 
-def test_an_empty_list_needs_to_be_meant(host: Host) -> None:
-    before = state(host)
-    answer = policy(host, rules=[])
-    assert answer.failed and "`allow_empty: true`" in answer.result["msg"] and state(host) == before
-    assert applied(host, rules=[], allow_empty=True, defaults={"incoming": "allow"}).changed
-    assert added(host) == [] and connects(host, DENIED)
+def test_an_empty_list_needs_to_be_meant(vps: Host) -> None:
+    before = state(vps)
+    answer = policy(vps, rules=[])
+    assert answer.failed and "`allow_empty: true`" in answer.result["msg"] and state(vps) == before
+    assert applied(vps, rules=[], allow_empty=True, defaults={"incoming": "allow"}).changed
+    assert added(vps) == [] and reaches(vps.address, DENIED)
 
 
 WITHOUT_NET_ADMIN = """#!/bin/sh
@@ -279,24 +276,25 @@ exec sh -c 'unshare --mount sh -c "mount -t tmpfs none /proc/\\$\\$/net && exec 
         (SNAP, ["installed as a snap", "snap remove ufw", "apt-get install ufw"]),
         (NO_IPV6, ["no IPv6", "`ipv6: false`"]),
     ],
+    ids=["NET_ADMIN", "read-only", "snap", "IPv6"],
 )
-def test_a_host_that_cannot_do_it(host: Host, script: str, words: list[str]) -> None:
-    before = state(host)
-    with interpreter(host, script) as weak:
-        answer = policy(host, interpreter=weak, logging="medium")
+def test_a_host_that_cannot_do_it(vps: Host, script: str, words: list[str]) -> None:
+    before = state(vps)
+    with interpreter(vps, script) as weak:
+        answer = policy(vps, interpreter=weak, logging="full")
     assert answer.failed and all(word in answer.result["msg"] for word in words), answer.result["msg"]
-    assert state(host) == before
+    assert state(vps) == before
 
 
-def test_a_module_that_the_kernel_lacks_is_named(host: Host) -> None:
+def test_a_module_that_the_kernel_lacks_is_named(vps: Host) -> None:
     line = "-A ufw-after-input -m ipvs --ipvs"
-    shell(host, f"cp -p /etc/ufw/after.rules /root/; sed -i 's/^COMMIT/{line}\\n&/' /etc/ufw/after.rules")
+    shell(vps, f"cp -p /etc/ufw/after.rules /root/; sed -i 's/^COMMIT/{line}\\n&/' /etc/ufw/after.rules")
     try:
-        answer = policy(host, logging="medium")
+        answer = policy(vps, logging="medium")
         assert answer.failed and "kernel has no `ipvs`" in answer.result["msg"], answer.result["msg"]
         assert line in answer.result["msg"] and "/etc/ufw/after.rules" in answer.result["msg"]
     finally:
-        shell(host, "mv /root/after.rules /etc/ufw/after.rules")
+        shell(vps, "mv /root/after.rules /etc/ufw/after.rules")
 
 
 def test_another_language_changes_nothing(host: Host) -> None:
@@ -310,11 +308,11 @@ def test_another_language_changes_nothing(host: Host) -> None:
     shell(host, "sed -i '/^# gr/d' /etc/default/ufw")
 
 
-def test_rules_of_iptables_legacy_are_warned_of(host: Host) -> None:
-    if shell(host, "iptables-legacy -A INPUT -p tcp --dport 1 -j DROP && echo yes || true").strip() != "yes":
+def test_rules_of_iptables_legacy_are_warned_of(vps: Host) -> None:
+    if shell(vps, "iptables-legacy -A INPUT -p tcp --dport 1 -j DROP && echo yes || true").strip() != "yes":
         pytest.skip("this kernel has no legacy tables")
     try:
-        assert "iptables-legacy (1)" in applied(host, check=True).warnings
+        assert "iptables-legacy (1)" in applied(vps, check=True).warnings
     finally:
-        host.run("iptables-legacy", "-F")
-    assert "iptables-legacy" not in applied(host, check=True).warnings
+        vps.run("iptables-legacy", "-F")
+    assert "iptables-legacy" not in applied(vps, check=True).warnings
