@@ -123,7 +123,7 @@ def _interface_covers(first: str, second: str) -> bool:
 def _interfaces_meet(first: str, second: str) -> bool:
     if not first or not second:
         return True
-    return _interface_covers(first, second) or _interface_covers(second, first)
+    return any(_interface_covers(*pair) for pair in ((first, second), (second, first)))
 
 
 def _ports_meet(first: str, second: str) -> bool:
