@@ -110,15 +110,25 @@ def ssh_peers() -> tuple[list[Peer], list[Peer]]:
     """The peers of the SSH session this module runs in, and those of other sessions."""
     links = json.loads(run(["ip", "-json", "address"]).stdout)
     interfaces = [(link["ifname"], entry["local"]) for link in links for entry in link["addr_info"] if "local" in entry]
-    processes = {}
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        process = sessions.parse_stat(_proc(f"{pid}/stat"))
-        if process is not None:
-            processes[int(pid)] = process
     own = os.getpid()
-    holders = {pid: _holder(pid) for pid in {*sessions.ancestors(processes, own), *sessions.daemons(processes)}}
+    processes = _processes(own)
+    holders = {pid: _holder(pid) for pid in processes}
     sockets = [socket for name in ("tcp", "tcp6") for socket in sessions.parse_tcp(_proc(f"net/{name}"))]
     return sessions.find(processes, own, holders, sockets, interfaces)
+
+
+def _processes(pid: int) -> dict[int, sessions.Process]:
+    """This process, its ancestors, and every daemon that may hold a session; `stat` costs too much to read all."""
+    found: dict[int, sessions.Process] = {}
+    wanted = [int(name) for name in os.listdir("/proc") if name.isdigit() and sessions.is_daemon(_proc(f"{name}/comm"))]
+    wanted.append(pid)
+    while wanted:
+        pid = wanted.pop()
+        process = sessions.parse_stat(_proc(f"{pid}/stat"))
+        if process is not None and pid > 1 and pid not in found:
+            found[pid] = process
+            wanted.append(process.parent)
+    return found
 
 
 def _holder(pid: int) -> sessions.Holder:
@@ -132,7 +142,8 @@ def _holder(pid: int) -> sessions.Holder:
                     inodes.add(int(target[8:-1]))
     title = _proc(f"{pid}/cmdline").replace("\0", " ").strip()
     variables = dict(variable.partition("=")[::2] for variable in _proc(f"{pid}/environ").split("\0"))
-    return sessions.Holder(frozenset(inodes), title, variables.get("SSH_CONNECTION", ""))
+    children = bool(_proc(f"{pid}/task/{pid}/children").strip())
+    return sessions.Holder(frozenset(inodes), title, variables.get("SSH_CONNECTION", ""), children)
 
 
 def _proc(name: str) -> str:

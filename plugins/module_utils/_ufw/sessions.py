@@ -49,6 +49,7 @@ class Holder:
     inodes: frozenset[int] = frozenset()
     title: str = ""
     connection: str = ""
+    children: bool = False
 
 
 def parse_stat(text: str) -> Process | None:
@@ -87,8 +88,12 @@ def ancestors(processes: Mapping[int, Process], pid: int) -> list[int]:
     return found
 
 
+def is_daemon(name: str) -> bool:
+    return name.strip() in DAEMONS
+
+
 def daemons(processes: Mapping[int, Process]) -> list[int]:
-    return [pid for pid, process in processes.items() if process.name in DAEMONS]
+    return [pid for pid, process in processes.items() if is_daemon(process.name)]
 
 
 def find(
@@ -100,7 +105,7 @@ def find(
 ) -> tuple[list[Peer], list[Peer]]:
     """The peers of the session that a process runs in, and those of all other sessions.
 
-    :param holders: the ancestors of the process, and the daemons.
+    :param processes: the process, its ancestors and the daemons; `holders` is what is known of each.
     """
     interfaces = list(interfaces)
     by_inode = {socket.inode: socket for socket in sockets}
@@ -113,10 +118,9 @@ def find(
         forks = processes[ancestor].name in DAEMONS
         own.update(dict.fromkeys(_peers(holder, by_inode, interfaces, forks=forks)))
     others: dict[Peer, None] = {}
-    parents = {process.parent for process in processes.values()}
     for daemon in daemons(processes):
         holder = holders.get(daemon, Holder())
-        if _logged_in(processes[daemon], holder, has_children=daemon in parents):
+        if _logged_in(processes[daemon], holder):
             others.update(dict.fromkeys(_peers(holder, by_inode, interfaces, forks=True)))
     if not own:
         return list(others), []
@@ -135,11 +139,11 @@ def _peers(
             yield peer_of(socket.remote, socket.local, socket.port, interfaces)
 
 
-def _logged_in(process: Process, holder: Holder, *, has_children: bool) -> bool:
+def _logged_in(process: Process, holder: Holder) -> bool:
     """Whether somebody is logged in: whoever guesses passwords has a connection too.
 
     sshd says so in its title, where `[priv]` and `[net]` stand until then; the others only start a shell.
     """
     if process.name == "dropbear":
-        return has_children
+        return holder.children
     return re.match(r"sshd(-session)?: [^\[]+$", holder.title) is not None

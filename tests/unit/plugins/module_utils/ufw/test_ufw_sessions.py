@@ -148,13 +148,13 @@ def test_who_is_logged_in(title: str, logged_in: bool) -> None:
 
 
 def test_dropbear_has_no_titles_but_children() -> None:
-    processes = {7: Process("dropbear", 1), 8: Process("dropbear", 7), 9: Process("ash", 8), 61: Process("python3", 1)}
+    processes = {7: Process("dropbear", 1), 8: Process("dropbear", 7), 61: Process("python3", 1)}
     holders = {
         7: Holder(frozenset({LISTENER.inode}), "/usr/sbin/dropbear -p 22"),
-        8: Holder(frozenset({MINE.inode}), "/usr/sbin/dropbear -p 22"),
+        8: Holder(frozenset({MINE.inode}), "/usr/sbin/dropbear -p 22", children=True),
     }
     assert sessions.find(processes, 61, holders, SOCKETS, INTERFACES) == ([PEERS[0]], [])
-    del processes[9]
+    holders[8] = Holder(frozenset({MINE.inode}), "/usr/sbin/dropbear -p 22")
     assert sessions.find(processes, 61, holders, SOCKETS, INTERFACES) == ([], [])
 
 
