@@ -24,9 +24,9 @@ GRACE = 30
 NOTHING_PENDING = (2, 3)
 
 NOT_CONFIRMED = (
-    "No new connection confirmed the new policy within rollback_timeout={timeout} s, so the host put the firewall back as "
-    "it was. Compare `rules` with the address from which this controller reaches the host, and with what lies between "
-    "(NAT, a bastion); raise `rollback_timeout` if connecting takes that long."
+    "No new connection confirmed the new policy within rollback_timeout={timeout} s, so the host put the firewall back "
+    "as it was. Compare `rules` with the address from which this controller reaches the host, and with what lies "
+    "between (NAT, a bastion); raise `rollback_timeout` if connecting takes that long."
 )
 
 

@@ -16,6 +16,7 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -170,11 +171,10 @@ def put_back(plan: Mapping[str, object]) -> list[str]:
 
 def forget(directory: str = DIRECTORY) -> None:
     """Nothing waits any more. The plan goes first: whatever is left without it does nothing."""
-    for path in (os.path.join(directory, PLAN), BOOT_LINK, BOOT_UNIT, os.path.join(directory, "restore.py")):
+    for path in (os.path.join(directory, PLAN), BOOT_LINK, BOOT_UNIT):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
-    with contextlib.suppress(OSError):
-        os.rmdir(directory)
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 def pending(directory: str = DIRECTORY) -> dict[str, object] | None:
