@@ -25,21 +25,23 @@ RULES = [
 
 @dataclass(frozen=True)
 class Answer:
-    """What the module returned, and the diff that was printed."""
+    """What the module returned, and the diff and the warnings that were printed."""
 
     failed: bool
     result: dict[str, Any]
     diff: str
+    warnings: str
 
     @property
     def changed(self) -> bool:
         return self.result["changed"]
 
 
-def argv(host: Host, *, interpreter: str = "", **options: Any) -> list[str]:
+def argv(host: Host, *, interpreter: str = "", ssh_port: int = 22, **options: Any) -> list[str]:
     """The command that runs the module on the host."""
     words = [str(BIN / "ansible"), host.name, "--inventory", str(host.inventory), "--become", "--diff"]
     words += ["--extra-vars", f"ansible_python_interpreter={interpreter}"] if interpreter else []
+    words += ["--extra-vars", json.dumps({"ansible_port": ssh_port})]
     return [*words, "--module-name", "daffathan.platform.ufw_policy", "--args", json.dumps({"rules": RULES, **options})]
 
 
@@ -49,15 +51,16 @@ def policy(host: Host, *, check: bool = False, **options: Any) -> Answer:
         [*argv(host, **options), *(["--check"] if check else [])],
         cwd=PROJECT,
         env={**os.environ, "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"},
-        stdout=subprocess.PIPE,
+        capture_output=True,
         text=True,
         timeout=300,
         check=False,
     )
     diff, found, rest = run.stdout.partition(f"{host.name} | ")
     state, arrow, answer = rest.partition("=> ")
-    assert found and arrow, run.stdout
-    return Answer("FAILED" in state, json.loads(answer), diff)
+    assert found and arrow, run.stdout + run.stderr
+    # Warnings are wrapped to the width of a terminal.
+    return Answer("FAILED" in state, json.loads(answer), diff, " ".join(run.stderr.split()))
 
 
 def applied(host: Host, **options: Any) -> Answer:

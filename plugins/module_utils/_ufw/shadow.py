@@ -15,6 +15,9 @@ from functools import cache
 from ansible_collections.daffathan.platform.plugins.module_utils._ufw import tuples
 from ansible_collections.daffathan.platform.plugins.module_utils._ufw.model import Rule
 
+# Of ports; small enough to tell rules apart, and large enough for one that is for many ports.
+_BLOCK = 64
+
 
 def covers(first: Rule, second: Rule) -> bool:
     """Whether the first rule matches every packet that the second does."""
@@ -48,22 +51,24 @@ def overlaps(first: Rule, second: Rule) -> bool:
 def covered(rules: Sequence[Rule]) -> Iterator[tuple[Rule, Rule]]:
     """Each rule of one family that can never match, with the first one that covers it."""
     # Thousands of rules that differ in port or source are common, and each pair of them would be too many.
-    index: dict[tuple[str, str, str], list[int]] = {}
+    index: dict[tuple[str, str, str | int], list[int]] = {}
     prefixes: set[int] = set()
     for place, rule in enumerate(rules):
         candidates = sorted(
             earlier
             for source in _supernets(rule.src, prefixes)
-            for port in {"any", "several", rule.dport}
+            for port in ("any", _blocks(rule.dport)[0])
             for earlier in index.get((rule.chain, source, port), ())
         )
         found = next((rules[earlier] for earlier in candidates if covers(rules[earlier], rule)), None)
         if found is not None:
+            # What this one covers, the other does too: it need not be in the index.
             yield rule, found
+            continue
         network = _network(rule.src)
         prefixes.add(network.prefixlen)
-        port = "several" if "," in rule.dport or ":" in rule.dport else rule.dport
-        index.setdefault((rule.chain, str(network), port), []).append(place)
+        for port in _blocks(rule.dport):
+            index.setdefault((rule.chain, str(network), port), []).append(place)
 
 
 def warnings(declared: Mapping[Rule, str]) -> list[str]:
@@ -82,7 +87,7 @@ def _sentence(entry: str, pairs: Sequence[tuple[Rule, Rule]], declared: Mapping[
     whole = len(pairs) == sum(where == entry for where in declared.values())
     what = entry if whole else f"{entry}, as far as it is {_listed(_text(rule) for rule, _by in pairs)},"
     by = _listed(f"{declared[by]} (`{tuples.command(by)}`)" for _rule, by in pairs)
-    return f"{what} can never match: {by} stands before and matches the same packets. Remove it, or put it first."
+    return f"{what} can never match: all of its packets meet {by} first. Remove it, or put it in front."
 
 
 def _text(rule: Rule) -> str:
@@ -150,6 +155,13 @@ def _spans(ports: str) -> list[tuple[int, int]]:
         else:
             merged.append((low, high))
     return merged
+
+
+def _blocks(ports: str) -> list[str | int]:
+    """Where a rule stands in the index: what covers it stands in the first of its blocks, or under "any"."""
+    if ports == "any":
+        return ["any"]
+    return sorted({block for low, high in _spans(ports) for block in range(low // _BLOCK, high // _BLOCK + 1)})
 
 
 @cache

@@ -2,13 +2,14 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Just enough of iptables: load a transaction into a table, and follow a new TCP connection through rules."""
+"""Just enough of iptables: load a transaction into a table, and follow the first packet of a connection."""
 
 from __future__ import annotations
 
 import ipaddress
 import shlex
 from collections.abc import Iterable
+from functools import cache
 
 from ansible_collections.daffathan.platform.plugins.module_utils._ufw.restore import Table
 
@@ -49,26 +50,41 @@ def load(table: Table, text: str) -> Table:
     return Table(policies, {name: tuple(rules) for name, rules in chains.items()})
 
 
-def fate(rules: Iterable[str], *, source: str, local: str, port: int, interface: str) -> str:
-    """The target that ends the way of a new TCP connection through the rules of one chain, or nothing."""
+def fate(
+    rules: Iterable[str],
+    *,
+    source: str,
+    local: str,
+    port: int,
+    interface: str,
+    # The client's port is none of those that the rules of the tests name.
+    source_port: int = 50000,
+    proto: str = "tcp",
+    out: str = "",
+) -> str:
+    """The target that ends the way of a new connection through the rules of one chain, or nothing."""
     for rule in rules:
-        words = shlex.split(rule)[2:]
-        options = dict(zip(words, words[1:]))
+        options = _options(rule)
         if (
-            options.get("-p", "tcp") == "tcp"
+            options.get("-p", proto) == proto
             and _interface(options.get("-i", "+"), interface)
+            and _interface(options.get("-o", "+"), out)
             and _inside(source, options.get("-s"))
             and _inside(local, options.get("-d"))
             and _listed(port, options.get("--dport") or options.get("--dports"))
-            # The client's port is none of those that the rules of the tests name.
-            and _listed(50000, options.get("--sport") or options.get("--sports"))
+            and _listed(source_port, options.get("--sport") or options.get("--sports"))
             and "--update" not in options
-            and "-o" not in options
         ):
             target = options.get("-j", "")
             if target in ("ACCEPT", "DROP", "REJECT") or target.endswith("-user-limit-accept"):
                 return target
     return ""
+
+
+@cache
+def _options(rule: str) -> dict[str, str]:
+    words = shlex.split(rule)[2:]
+    return dict(zip(words, words[1:]))
 
 
 def _interface(pattern: str, name: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from ansible_collections.daffathan.platform.plugins.module_utils._ufw import guard, options, render
 from ansible_collections.daffathan.platform.plugins.module_utils._ufw.guard import Peer
-from ansible_collections.daffathan.platform.plugins.module_utils._ufw.model import Policy
+from ansible_collections.daffathan.platform.plugins.module_utils._ufw.model import InputError, Policy
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -105,7 +105,10 @@ def test_refused_peers() -> None:
     assert guard.refused(Policy(False), [FOUR, SIX]) == []
 
 
-INTERFACES = [("lo", "127.0.0.1"), ("eth0", "198.51.100.1"), ("eth1", "10.0.0.1"), ("eth1", "fe80::1"), ("lo", "::1")]
+INTERFACES = [
+    *(("lo", "127.0.0.1"), ("eth0", "198.51.100.1"), ("eth1", "10.0.0.1"), ("eth1", "fe80::1"), ("lo", "::1")),
+    *(("eth0", "fe80::9"), ("eth1", "fe80::9")),
+]
 
 
 @pytest.mark.parametrize(
@@ -116,6 +119,9 @@ INTERFACES = [("lo", "127.0.0.1"), ("eth0", "198.51.100.1"), ("eth1", "10.0.0.1"
         ("::ffff:192.0.2.7 50000 ::ffff:198.51.100.1 22", FOUR),
         ("fe80::2%eth1 50000 fe80::1%eth1 22", Peer("fe80::2", 22, "fe80::1", "eth1")),
         ("192.0.2.7 50000 203.0.113.1 22", Peer("192.0.2.7", 22, "203.0.113.1", "")),
+        # Every interface may have this address.
+        ("fe80::2%eth1 50000 fe80::9%eth1 22", Peer("fe80::2", 22, "fe80::9", "")),
+        ("127.0.0.2 50000 127.0.0.2 22", Peer("127.0.0.2", 22, "127.0.0.2", "lo")),
         ("127.0.0.1 50000 127.0.0.1 22", Peer("127.0.0.1", 22, "127.0.0.1", "lo")),
         ("198.51.100.1 50000 198.51.100.1 22", Peer("198.51.100.1", 22, "198.51.100.1", "lo")),
         ("UNKNOWN 65535 UNKNOWN 65535", None),
@@ -142,3 +148,48 @@ def test_guard_says_what_the_rules_of_the_kernel_do(policy: Policy, peer: Peer, 
     open_by_default = policy.incoming == "allow"
     arrives = met == "ACCEPT" or met.endswith("-accept") or (not met and open_by_default)
     assert (guard.verdict(policy, peer) in ("allow", "limit")) == arrives
+
+
+def policy(*entries: dict[str, Any], **wanted: Any) -> Policy:
+    rules = [rule for entry in entries for rule in options.parse_rule(entry, "", {})]
+    four, six = (tuple(rule for rule in rules if rule.family == family) for family in (4, 6))
+    return Policy(**{"enabled": True, "rules4": four, "rules6": six, **wanted})
+
+
+@pytest.mark.parametrize(
+    ("wanted", "peer", "words"),
+    [
+        (policy(), FOUR, ["192.0.2.7", "port 22", "by the default `incoming: deny`", "from: 192.0.2.7"]),
+        (policy(incoming="reject"), SIX, ["2001:db8::7", "`incoming: reject`"]),
+        (policy({"action": "deny"}, ALLOW), FOUR, ["by the rule `deny to any`"]),
+        (policy(ALLOW, ipv6=False, rules6=()), SIX, ["`ipv6: false` closes IPv6"]),
+        (policy(ALLOW, ipv6=False), SIX, ["`ipv6: false` closes IPv6"]),
+        (policy(incoming="allow", ipv6=False), SIX, ["`ipv6: false` closes IPv6"]),
+    ],
+)
+def test_shutting_out_the_own_session_is_refused_with_the_reason(wanted: Policy, peer: Peer, words: list[str]) -> None:
+    with pytest.raises(InputError) as caught:
+        guard.check(wanted, [peer])
+    assert str(caught.value).startswith("ssh_guard: ") and "`ssh_guard: false`" in str(caught.value)
+    assert all(word in str(caught.value) for word in words)
+    # To others it is only said.
+    warnings = guard.check(wanted, [], [peer])
+    assert len(warnings) == 1 and peer.address in warnings[0] and any(word in warnings[0] for word in words[-2:])
+
+
+def test_a_limited_controller_is_warned_of() -> None:
+    limited = policy({**ALLOW, "action": "limit"})
+    warnings = guard.check(limited, [FOUR], [SIX])
+    assert len(warnings) == 1 and "192.0.2.7" in warnings[0]
+    assert "`limit 22/tcp`" in warnings[0] and "ControlPersist" in warnings[0]
+    allowed_before = policy({**ALLOW, "from": "192.0.2.7"}, {**ALLOW, "action": "limit"})
+    assert guard.check(allowed_before, [FOUR], [SIX]) == []
+
+
+def test_nothing_is_said_of_a_firewall_that_is_off() -> None:
+    assert guard.check(policy({**ALLOW, "action": "limit"}, enabled=False), [FOUR], [SIX]) == []
+    assert guard.check(policy(enabled=False), [FOUR], [SIX]) == []
+
+
+def test_the_loopback_interface_stays_open_without_ipv6() -> None:
+    assert guard.check(policy(ipv6=False), [Peer("::1", 22, "::1", "lo")]) == []

@@ -190,6 +190,12 @@ def test_a_profile_that_says_a_port_twice_makes_one_rule() -> None:
     assert found == [Rule(4, "allow", "tcp", "80", dapp="X")]
 
 
+def test_a_profile_with_itself_is_each_line_with_itself() -> None:
+    entry = {"action": "allow", "app": "X", "from_app": "X", "family": "v4"}
+    found = options.parse_rule(entry, "", {"X": (("80", "tcp"), ("90", "tcp"))})
+    assert [(rule.dport, rule.sport) for rule in found] == [("80", "80"), ("90", "90")]
+
+
 PROFILE = "[{name}]\ntitle=T\ndescription=D\n{ports}\n"
 
 

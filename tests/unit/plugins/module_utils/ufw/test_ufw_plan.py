@@ -412,6 +412,27 @@ def test_what_the_kernel_refuses_is_shown(error: str, line: str, file: str) -> N
     assert "It stopped" not in kernel.explain("iptables-restore: exit status 4: locked", {4: "", 6: ""})
 
 
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (
+            "Warning: Extension ipvs revision 0 not supported, missing kernel module? | "
+            "iptables-restore v1.8.9 (nf_tables): | line 3: RULE_APPEND failed (No such file or directory): rule in x",
+            ["The kernel has no `ipvs`", "modprobe xt_ipvs", "a container uses the modules of the machine"],
+        ),
+        (
+            "iptables-restore v1.8.9 (nf_tables): Couldn't load match `quota2':No such file or directory | "
+            "Error occurred at line: 3",
+            ["iptables knows no match `quota2`."],
+        ),
+        ("iptables-restore v1.8.9: line 3: RULE_APPEND failed (Invalid argument)", ["It stopped at `-A bad`. Correct"]),
+    ],
+)
+def test_what_the_kernel_lacks_is_named(said: str, words: list[str]) -> None:
+    message = kernel.explain(f"iptables-restore --noflush: exit status 4: {said}", {4: "*filter\n:four\n-A bad\n"})
+    assert all(word in message for word in words) and said in message
+
+
 def test_the_target_of_a_rule_is_not_in_its_comment() -> None:
     assert restore.target('-A INPUT -m comment --comment "a -j ufw-x" -j DROP') == "DROP"
     assert restore.target("-A INPUT -g ufw-x") == "ufw-x" and restore.target("-A INPUT -p tcp") == ""
