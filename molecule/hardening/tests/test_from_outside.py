@@ -19,7 +19,10 @@ NAME = "molecule-plain"
 PLAYBOOK = "molecule/hardening/converge.yml"
 IMAGE = "registry.lab:5000/daffathan/api:1.0.0"
 SERVE = ("python3", "-m", "http.server", "3000", "--bind", "::")
-TOPICS = ("firewall", "guard", "ssh", "sysctl", "modules", "upgrades", "journald", "declared_ports")
+TOPICS = (
+    *("firewall", "guard", "ssh", "sysctl", "modules", "upgrades", "journald", "declared_ports"),
+    *("fail2ban", "time", "login", "sudo", "apparmor", "auditd"),
+)
 PASSWORD = "lab-only-password"
 UDP_ECHO = """
 import socket, sys
