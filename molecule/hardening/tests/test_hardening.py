@@ -220,8 +220,10 @@ def test_nothing_leaves_a_core_dump(host: Inside) -> None:
 
 
 def test_nobody_but_root_reads_the_tables_of_cron_and_sshd(host: Inside) -> None:
-    paths = "/etc/crontab /etc/cron.d /etc/cron.hourly /etc/cron.daily /etc/cron.weekly /etc/cron.monthly /etc/ssh/sshd_config"
-    found = host.check_output(f"find {paths} -maxdepth 0 -printf '%m %u:%g %p\n' 2>/dev/null || true").splitlines()
+    paths = "/etc/crontab /etc/cron.d /etc/cron.hourly /etc/cron.daily /etc/cron.weekly /etc/cron.monthly"
+    found = host.check_output(
+        f"find {paths} /etc/ssh/sshd_config -maxdepth 0 -printf '%m %u:%g %p\\n' 2>/dev/null || true"
+    ).splitlines()
     assert "700 root:root /etc/cron.daily" in found
     assert "600 root:root /etc/ssh/sshd_config" in found
     assert [line for line in found if not re.match(r"[67]00 root:root ", line)] == []

@@ -15,6 +15,7 @@ from tests.support.lab import Host, running
 
 NAME = "molecule-plain"
 PLAYBOOK = "molecule/hardening/converge.yml"
+INSTALL = "DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends"
 BAD_VALUES: list[tuple[dict[str, Any], list[str]]] = [
     ({"hardening_profile": "laptop"}, ["hardening_profile", "laptop", "host"]),
     ({"hardening_wan_interfaces": ["eth0:1"]}, ["hardening_wan_interfaces: eth0:1", "ip link"]),
@@ -110,9 +111,9 @@ def test_what_somebody_changed_is_put_right(vps: Host) -> None:
     script = (
         "chmod 644 /etc/sudoers.d/00-daffathan; chown admin /etc/fail2ban/jail.d/daffathan.local; echo >> /etc/issue; "
     )
-    script += "chmod 755 /etc/cron.daily; sed -i 's/^ENCRYPT_METHOD.*/ENCRYPT_METHOD MD5/' /etc/login.defs; rmdir /etc/systemd/absent || true; "
-    script += "rm -r /etc/systemd/coredump.conf.d"
-    vps.run("sh", "-c", script)
+    script += "chmod 755 /etc/cron.daily; rm -r /etc/systemd/coredump.conf.d; "
+    script += "sed -i 's/^ENCRYPT_METHOD.*/ENCRYPT_METHOD MD5/' /etc/login.defs"
+    vps.run("sh", "-ec", script)
     planned = vps.play(PLAYBOOK, "--check")
     assert planned.rc == 0, planned.output[-4000:]
     result = vps.play(PLAYBOOK)
@@ -130,7 +131,7 @@ def test_a_time_service_that_is_there_stays(vps: Host) -> None:
     keep = "install -d /etc/systemd/system/chrony.service.d; "
     keep += "printf '[Unit]\\nConditionPathExists=/nonexistent\\n' > /etc/systemd/system/chrony.service.d/lab.conf; "
     keep += "printf '#!/bin/sh\\nexit 101\\n' > /usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d; "
-    keep += "DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends chrony > /dev/null; rm /usr/sbin/policy-rc.d"
+    keep += f"{INSTALL} chrony > /dev/null; rm /usr/sbin/policy-rc.d"
     vps.run("sh", "-ec", keep, timeout=600)
     try:
         result = vps.play(PLAYBOOK)
@@ -177,7 +178,7 @@ def test_the_profile_of_a_plain_host_is_refused_beside_docker_and_forwards_nothi
         vps.run(
             "sh",
             "-ec",
-            "DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends docker.io >/dev/null",
+            f"{INSTALL} docker.io > /dev/null",
             timeout=600,
         )
     result = vps.play(PLAYBOOK, hardening_profile="host")
