@@ -40,7 +40,7 @@ SSHD = {
     "tcpkeepalive": {"no"},
     "loglevel": {"VERBOSE"},
 }
-WEAK = re.compile(r"cbc|3des|arcfour|sha1($|[^0-9])|md5|umac-64|group1-|group14-|nistp|ssh-rsa|ssh-dss")
+WEAK = re.compile(r"cbc|3des|arcfour|sha1($|[^0-9])|md5|umac-64|group1-|group14-|nistp|ssh-rsa")
 SYSCTL = {
     "net.ipv4.ip_forward": "1",
     "net.ipv4.conf.all.rp_filter": "1",

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -63,16 +64,20 @@ GOOD_VALUES: list[dict[str, Any]] = [
 ]
 
 
-def problems(variables: dict[str, Any]) -> list[str]:
-    loader = DataLoader()
+@functools.cache
+def role() -> dict[str, Any]:
     known: dict[str, Any] = {
         "inventory_hostname": "web1",
         "ansible_facts": {"default_ipv4": {"interface": "eth0"}},
         "__hardening_probe_packages": {"stdout_lines": ["ufw=ii "]},
     }
     for part in ("defaults", "vars"):
-        known.update(loader.load_from_file(str(ROLE / part / "main.yml"), trusted_as_template=True))
-    templar = Templar(loader=loader, variables={**known, **variables})
+        known.update(DataLoader().load_from_file(str(ROLE / part / "main.yml"), trusted_as_template=True))
+    return known
+
+
+def problems(variables: dict[str, Any]) -> list[str]:
+    templar = Templar(loader=DataLoader(), variables={**role(), **variables})
     return templar.template(trust_as_template("{{ __hardening_problems }}"))
 
 
