@@ -10,9 +10,8 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from testinfra.host import Host as Inside
 
-from tests.support.lab import Host, attacker, running, wait_until
+from tests.support.lab import Host, attacker, wait_until
 
 PLAYBOOK = "molecule/hardening/converge.yml"
 IMAGE = "registry.lab:5000/daffathan/api:1.0.0"
@@ -29,11 +28,6 @@ try:
 except OSError as error:
     print(type(error).__name__)
 """
-
-
-@pytest.fixture(scope="module")
-def vps(host: Inside) -> Host:
-    return running(host.check_output("hostname"))
 
 
 @pytest.fixture(scope="module")

@@ -126,9 +126,9 @@ def test_automatic_upgrades_are_on(host: Inside) -> None:
     assert 'APT::Periodic::Update-Package-Lists "1"' in settings
     assert 'APT::Periodic::Unattended-Upgrade "1"' in settings
     assert 'Unattended-Upgrade::Automatic-Reboot "false"' in settings
-    for timer in ("apt-daily.timer", "apt-daily-upgrade.timer"):
-        assert host.service(timer).is_enabled
-        assert host.service(timer).is_running
+    for unit in ("apt-daily.timer", "apt-daily-upgrade.timer", "unattended-upgrades.service"):
+        assert host.service(unit).is_enabled
+        assert host.service(unit).is_running
 
 
 def test_automatic_upgrades_leave_the_engine_alone(host: Inside) -> None:
@@ -195,7 +195,8 @@ def test_the_jail_of_sshd_reads_the_journal(host: Inside) -> None:
         "findtime": "600",
         "bantime": "3600",
     }
-    assert not host.file("/var/log/fail2ban.log").exists, "it would grow where nothing rotates it"
+    assert "Jail 'sshd' started" in host.check_output("journalctl --output cat _COMM=fail2ban-server")
+    assert host.file("/var/log/fail2ban.log").size == 0, "it would grow where nothing rotates it"
 
 
 def test_one_service_keeps_the_clock(host: Inside) -> None:

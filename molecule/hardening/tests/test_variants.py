@@ -10,23 +10,17 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.lab import Host, running
+from tests.support.lab import Host
 
-NAME = "molecule-plain"
 PLAYBOOK = "molecule/hardening/converge.yml"
 INSTALL = "DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends"
-
-
-@pytest.fixture(scope="module")
-def vps() -> Host:
-    return running(NAME)
 
 
 def test_bad_values_are_named_before_anything_is_changed(vps: Host) -> None:
     """What each of them is told is in tests/unit/roles/hardening."""
     result = vps.play(PLAYBOOK, hardening_journald_max_use="lots", hardening_fail2ban_ignore=["office.example.org"])
     assert result.rc != 0
-    assert result.changed(NAME) == 0
+    assert result.changed(vps.name) == 0
     assert "hardening_journald_max_use: lots" in result.output
     assert "hardening_fail2ban_ignore: office.example.org" in result.output
     assert "hardening_journald_max_file_size" not in result.output, "what is good is not named"
@@ -49,9 +43,9 @@ def careless(vps: Host) -> Iterator[str]:
 def test_an_account_with_an_empty_password_is_locked(vps: Host, careless: str) -> None:
     assert vps.run("getent", "shadow", careless).split(":")[1] == ""
     result = vps.play(PLAYBOOK, "--tags", "hardening_login")
-    assert (result.rc, result.changed(NAME)) == (0, 1), result.output[-4000:]
+    assert (result.rc, result.changed(vps.name)) == (0, 1), result.output[-4000:]
     assert vps.run("getent", "shadow", careless).split(":")[1] == "!"
-    assert vps.play(PLAYBOOK, "--tags", "hardening_login").changed(NAME) == 0
+    assert vps.play(PLAYBOOK, "--tags", "hardening_login").changed(vps.name) == 0
 
 
 def test_what_somebody_changed_is_put_right(vps: Host) -> None:
@@ -67,11 +61,11 @@ def test_what_somebody_changed_is_put_right(vps: Host) -> None:
     result = vps.play(PLAYBOOK)
     assert result.rc == 0, result.output[-4000:]
     # sudo's file, the jail, fail2ban itself, texts of logins (issue, coredump), directory, mode, single value
-    assert result.changed(NAME) == planned.changed(NAME) == 7, result.output[-6000:]
+    assert result.changed(vps.name) == planned.changed(vps.name) == 7, result.output[-6000:]
     assert vps.run("stat", "-c", "%a %U", "/etc/sudoers.d/00-daffathan").strip() == "440 root"
     assert vps.run("stat", "-c", "%a", "/etc/cron.daily").strip() == "700"
     assert "ENCRYPT_METHOD\tYESCRYPT" in vps.run("cat", "/etc/login.defs").splitlines()
-    assert vps.play(PLAYBOOK).changed(NAME) == 0
+    assert vps.play(PLAYBOOK).changed(vps.name) == 0
 
 
 def test_a_time_service_that_is_there_stays(vps: Host) -> None:
@@ -84,7 +78,7 @@ def test_a_time_service_that_is_there_stays(vps: Host) -> None:
     try:
         result = vps.play(PLAYBOOK)
         assert result.rc == 0, result.output[-4000:]
-        assert result.changed(NAME) == 0, result.output[-4000:]
+        assert result.changed(vps.name) == 0, result.output[-4000:]
         assert "install ok" not in vps.run("dpkg-query", "-W", "-f", "${Status}", "systemd-timesyncd", check=False)
         assert vps.run("systemctl", "is-enabled", "chrony.service").strip() == "enabled"
     finally:
@@ -116,9 +110,9 @@ def test_auditd_gets_its_rules_and_never_stops_the_host(vps: Host) -> None:
     assert vps.run("systemctl", "is-enabled", "auditd.service").strip() == "enabled"
     assert vps.run("systemctl", "--failed", "--no-legend", "--plain") == ""
     again = vps.play(PLAYBOOK, hardening_auditd=True)
-    assert again.changed(NAME) == 0, again.output[-4000:]
+    assert again.changed(vps.name) == 0, again.output[-4000:]
     dry = vps.play(PLAYBOOK, "--check", hardening_auditd=True)
-    assert (dry.rc, dry.changed(NAME)) == (0, 0), dry.output[-4000:]
+    assert (dry.rc, dry.changed(vps.name)) == (0, 0), dry.output[-4000:]
 
 
 def test_the_profile_of_a_plain_host_is_refused_beside_docker_and_forwards_nothing_without(vps: Host) -> None:
@@ -145,4 +139,4 @@ def test_the_profile_of_a_plain_host_is_refused_beside_docker_and_forwards_nothi
     )
     assert vps.run("sysctl", "--values", *(f"net.{name}" for name in names)).split() == ["0", "0", "0", "0"]
     again = vps.play(PLAYBOOK, hardening_profile="host", hardening_blocked_modules=["overlay"])
-    assert again.changed(NAME) == 0, again.output[-4000:]
+    assert again.changed(vps.name) == 0, again.output[-4000:]
