@@ -124,7 +124,8 @@ def test_a_user_of_the_host_cannot_ban_others_by_faked_messages(vps: Host, pardo
     say(vps, "198.51.100.9", 8, "setpriv", "--reuid", "65534", "--clear-groups")
     say(vps, "198.51.100.8", 8)
     journal = vps.run("journalctl", "_COMM=sshd", "--output", "cat", "--lines", "30")
-    assert journal.count("198.51.100.9") == journal.count("198.51.100.8") == 8
+    # The journal learns the name of a process only while it lives.
+    assert min(journal.count("198.51.100.9"), journal.count("198.51.100.8")) >= 5
     assert wait_until(lambda: banned(vps), seconds=20)
     assert banned(vps) == ["198.51.100.8"], "root's are read"
 
