@@ -60,7 +60,7 @@ lab: ## the lab's engine, registry and neighbour host; what is up already stays
 $(SCENARIOS:%=molecule-%): molecule-%: setup-dev lab
 	@tests/tools/molecule.sh $(BIN) test --scenario-name $*
 
-# Under measured load the machine belongs to one test; the others share it.
+# Under a measured load of 200 requests/s the machine belongs to one test; the others share it.
 integration: setup-dev lab ## deploys under load, faults, restore, audit: pytest on lab VPSes
 	$(BIN)/python -m pytest -v -n 2 --dist loadfile --durations 15 -m "not load" tests/integration
 	$(BIN)/python -m pytest -v --durations 15 -m load tests/integration

@@ -20,11 +20,13 @@ from ansible.plugins.action import ActionBase
 PAUSE = 2
 # The host needs some seconds after its deadline to put the former firewall back.
 GRACE = 30
+# Of the command that confirms: its file is gone, or no plan waits any more.
+NOTHING_PENDING = (2, 3)
 
 NOT_CONFIRMED = (
-    "No new connection confirmed the new policy within rollback_timeout={timeout} s, so the host put the firewall back as "
-    "it was. Compare `rules` with the address from which this controller reaches the host, and with what lies between "
-    "(NAT, a bastion); raise `rollback_timeout` if connecting takes that long."
+    "No new connection confirmed the new policy within rollback_timeout={timeout} s, so the host put the firewall back "
+    "as it was. Compare `rules` with the address from which this controller reaches the host, and with what lies "
+    "between (NAT, a bastion); raise `rollback_timeout` if connecting takes that long."
 )
 
 
@@ -61,6 +63,7 @@ class ActionModule(ActionBase):
                 continue
             if answer.get("rc") == 0:
                 return {}
-            detail = (answer.get("stdout") or answer.get("stderr") or answer.get("msg") or "").strip()
             text = NOT_CONFIRMED.format(timeout=timeout)
-            return {"failed": True, "changed": False, "msg": f"{text} ({detail})"}
+            if answer.get("rc") not in NOTHING_PENDING:
+                text += f" It said: {answer.get('stderr') or answer.get('stdout') or answer.get('msg')}"
+            return {"failed": True, "changed": False, "msg": text}

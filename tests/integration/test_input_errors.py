@@ -29,6 +29,7 @@ def app(**changes: Any) -> dict[str, Any]:
 
 BAD_INPUT: list[tuple[str, dict[str, Any], list[str]]] = [
     ("misspelt role variable", {"hardening_sssh": True}, ["hardening_sssh"]),
+    ("bad value of a role", {"hardening_fail2ban_ban_time": "soon"}, ["hardening_fail2ban_ban_time: soon", "1h"]),
     ("misspelt gateway variable", {"gateway_imagee": "nginx"}, ["gateway_imagee"]),
     ("misspelt backup variable", {"backup_shedule": "daily"}, ["backup_shedule"]),
     ("misspelt key of an app", {"apps": [app(domain=["a.example.test"])]}, ["domain"]),

@@ -12,14 +12,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.support.lab import Host, PlayResult, attacker, lab, running, wait_until
+from tests.support.lab import Host, PlayResult, attacker, lab, wait_until
 from tests.support.scan import open_ports, udp_answer
 
-NAME = "molecule-plain"
 PLAYBOOK = "molecule/hardening/converge.yml"
 IMAGE = "registry.lab:5000/daffathan/api:1.0.0"
 SERVE = ("python3", "-m", "http.server", "3000", "--bind", "::")
-TOPICS = ("firewall", "guard", "ssh", "sysctl", "modules", "upgrades", "journald", "declared_ports")
+TOPICS = (
+    *("firewall", "guard", "ssh", "sysctl", "modules", "upgrades", "journald", "declared_ports"),
+    *("fail2ban", "time", "login", "sudo", "apparmor", "auditd"),
+)
 PASSWORD = "lab-only-password"
 UDP_ECHO = """
 import socket, sys
@@ -55,11 +57,6 @@ while time.monotonic() < end and not os.path.exists("/tmp/hd-stop"):
         time.sleep(0.02)
 print(answered, attempts)
 """
-
-
-@pytest.fixture(scope="module")
-def vps() -> Host:
-    return running(NAME)
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +129,7 @@ def test_tunnels_go_to_the_host_and_not_back(vps: Host, logins: None, services: 
 def test_a_dry_run_on_the_converged_host_plans_nothing(vps: Host) -> None:
     result = vps.play(PLAYBOOK, "--check", "--diff")
     assert result.rc == 0, result.output[-4000:]
-    assert result.changed(NAME) == 0, result.output[-4000:]
+    assert result.changed(vps.name) == 0, result.output[-4000:]
 
 
 def test_each_tag_works_alone(vps: Host) -> None:
@@ -143,7 +140,7 @@ def test_each_tag_works_alone(vps: Host) -> None:
         results = dict(zip(TOPICS, pool.map(run, TOPICS), strict=True))
     for topic, result in results.items():
         assert result.rc == 0, f"{topic}: {result.output[-4000:]}"
-        assert result.changed(NAME) == 0, f"{topic}: {result.output[-4000:]}"
+        assert result.changed(vps.name) == 0, f"{topic}: {result.output[-4000:]}"
 
 
 @pytest.fixture(scope="module")
@@ -196,7 +193,7 @@ def test_a_reboot_opens_nothing(vps: Host, container: None) -> None:
         knocking = pool.submit(knock, vps, 90)
         time.sleep(1)
         try:
-            lab("restart", NAME)
+            lab("restart", vps.name)
             assert wait_until(lambda: answers_inside(vps), seconds=60)
             time.sleep(1)
         finally:

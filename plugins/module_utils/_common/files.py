@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import tempfile
 import time
 from types import TracebackType
 
@@ -41,11 +40,18 @@ def fsync_directory(path: str) -> None:
 def write_atomic(path: str, data: str | bytes, *, mode: int, uid: int = -1, gid: int = -1) -> None:
     """Replace a file so that every reader, and a host that loses power, sees the old or the new content whole.
 
+    Two writers of one file need a lock between them: the new content waits under a fixed name, so that what a killed
+    writer left there is taken over by the next.
+
     :param mode: permission bits, for example 0o600; set before the content can be read.
     :param uid: numeric owner, -1 keeps the writer's.
     """
-    directory = os.path.dirname(path) or "."
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{os.path.basename(path)}.", dir=directory)
+    directory, name = os.path.split(path)
+    directory = directory or "."
+    temporary = os.path.join(directory, f".{name}.new")
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(temporary)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as handle:
             os.fchmod(handle.fileno(), mode)

@@ -16,6 +16,7 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -89,10 +90,7 @@ def parse(text: str) -> Table:
 
 
 def undo(now: Table, before: Table) -> str:
-    """The transaction that makes UFW's part of the table what it was, and leaves what belongs to others.
-
-    Chains that were not there before stay behind empty, as ufw itself leaves them.
-    """
+    """The transaction that makes UFW's part of the table what it was, and leaves what belongs to others."""
     names = sorted(name for name in {*now.chains, *before.chains} if name.startswith("ufw"))
     lines = ["*filter", *(f":{name} {policy} [0:0]" for name, policy in before.policies.items())]
     lines += [f":{name} - [0:0]" for name in names]
@@ -104,6 +102,9 @@ def undo(now: Table, before: Table) -> str:
             lines += [*(rule.replace("-A ", "-D ", 1) for rule in present), *former]
     for name in names:
         lines += before.chains.get(name, ())
+    # A chain that somebody else jumps to cannot go; it stays, empty.
+    others = {target(rule) for name, rules in now.chains.items() if name not in (*names, *BUILTIN) for rule in rules}
+    lines += [f"-X {name}" for name in names if name not in before.chains and name not in others]
     return "\n".join([*lines, "COMMIT", ""])
 
 
@@ -170,11 +171,10 @@ def put_back(plan: Mapping[str, object]) -> list[str]:
 
 def forget(directory: str = DIRECTORY) -> None:
     """Nothing waits any more. The plan goes first: whatever is left without it does nothing."""
-    for path in (os.path.join(directory, PLAN), BOOT_LINK, BOOT_UNIT, os.path.join(directory, "restore.py")):
+    for path in (os.path.join(directory, PLAN), BOOT_LINK, BOOT_UNIT):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
-    with contextlib.suppress(OSError):
-        os.rmdir(directory)
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 def pending(directory: str = DIRECTORY) -> dict[str, object] | None:

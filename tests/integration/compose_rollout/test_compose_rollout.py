@@ -27,7 +27,6 @@ from tests.support.rollout import (
     state_of,
 )
 
-pytestmark = pytest.mark.load
 SECOND = "second"
 SECOND_SITE = "second.example.test"
 SECOND_COMPOSE = f"/root/{SECOND}.yml"

@@ -32,6 +32,11 @@ def load(table: Table, text: str) -> Table:
                 chains.setdefault(name, [])
             else:
                 chains[name] = []
+        elif line.startswith("-X"):
+            name = words[1]
+            if chains[name] or any(name in rule.split() for rules in chains.values() for rule in rules):
+                raise Refused(line)
+            del chains[name]
         elif line.startswith("-"):
             rule = line.replace(words[0], "-A", 1)
             if words[1] not in chains or (words[0] == "-D" and rule not in chains[words[1]]):
