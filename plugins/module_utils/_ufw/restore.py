@@ -202,24 +202,29 @@ def _ufw_lock():  # type: ignore[no-untyped-def]
         os.close(descriptor)
 
 
+def _say(text: str) -> None:
+    """For the journal."""
+    sys.stdout.write(f"{text}\n")
+
+
 def main(arguments: Sequence[str]) -> int:
     """`restore.py` puts back; `restore.py --confirm TOKEN` keeps the policy that the token was given for."""
     with _ufw_lock():
         plan = pending()
         if plan is None:
-            print("No policy waits for a confirmation.")
+            _say("No policy waits for a confirmation.")
             return NOTHING_PENDING
         if arguments[:1] == ["--confirm"]:
             if arguments[1:] != [plan["token"]]:
-                print("Another policy waits for its confirmation.")
+                _say("Another policy waits for its confirmation.")
                 return NOTHING_PENDING
             forget()
-            print("The policy is confirmed.")
+            _say("The policy is confirmed.")
         else:
-            print("Nobody confirmed the new policy: the firewall is put back as it was.")
+            _say("Nobody confirmed the new policy: the firewall is put back as it was.")
             problems = put_back(plan)
             if problems:
-                print("\n".join(problems))
+                _say("\n".join(problems))
                 return 1
             forget()
     if arguments[:1] == ["--confirm"]:
@@ -230,4 +235,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    raise SystemExit(main(sys.argv[1:]))
