@@ -22,8 +22,8 @@ PAGE = HERE.parents[1] / "docs" / "benchmarks.md"
 INTRODUCTION = """# Benchmarks
 
 Written by `make bench`; one comparison alone: `make bench NAME=<name>`. Every comparison runs ours and the peer in the
-same run on lab VPSes (containers with systemd, sshd and Docker on one machine), so ratios and counts are the result and
-times are not given.
+same run on lab VPSes (containers with systemd, sshd and Docker on one machine), so ratios and counts are the result; a
+time says something of that machine only.
 """
 
 
