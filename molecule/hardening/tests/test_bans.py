@@ -33,9 +33,11 @@ except OSError as error:
 @pytest.fixture(scope="module")
 def published(vps: Host) -> Iterator[int]:
     """A container that is published to everybody: for the time of the tests the guard and UFW let its port pass."""
-    if vps.rc("sh", "-c", "command -v dockerd") != 0:
-        install = "apt-get update -qq; apt-get install -qq --no-install-recommends docker.io >/dev/null"
-        vps.run("sh", "-ec", f"export DEBIAN_FRONTEND=noninteractive; {install}", timeout=600)
+    if vps.rc("sh", "-c", "command -v docker") != 0:
+        # From Debian 13 on the command has a package of its own.
+        install = "apt-get update -qq; client=$(apt-cache pkgnames docker-cli); export DEBIAN_FRONTEND=noninteractive; "
+        install += "apt-get install -qq --no-install-recommends docker.io $client > /dev/null"
+        vps.run("sh", "-ec", install, timeout=600)
     serve = ("python3", "-m", "http.server", "3000", "--bind", "::")
     vps.run(
         "docker",
