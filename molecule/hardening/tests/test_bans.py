@@ -33,7 +33,7 @@ except OSError as error:
 @pytest.fixture(scope="module")
 def published(vps: Host) -> Iterator[int]:
     """A container that is published to everybody: for the time of the tests the guard and UFW let its port pass."""
-    if vps.rc("sh", "-c", "command -v docker") != 0:
+    if vps.rc("docker", "info") != 0:
         # From Debian 13 on the command has a package of its own.
         install = "apt-get update -qq; client=$(apt-cache pkgnames docker-cli); export DEBIAN_FRONTEND=noninteractive; "
         install += "apt-get install -qq --no-install-recommends docker.io $client > /dev/null"
