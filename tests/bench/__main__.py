@@ -4,9 +4,9 @@
 
 """`make bench NAME=<name>` prints the figures of one comparison as JSON on its last line.
 
-Without a name it runs all of them and writes docs/benchmarks.md. A comparison is a module `tests/bench/bench_<name>.py`
-with a docstring that says what is compared and how, and a function `run() -> dict[str, float | int | str]`. Figures are
-ratios against a peer of the same run, or counts of lost requests.
+Without a name it runs all of them. Each refreshes its own part of docs/benchmarks.md. A comparison is a module
+`tests/bench/bench_<name>.py` with a docstring that says what is compared and how, and a function
+`run() -> dict[str, float | int | str]`. Figures are ratios against a peer of the same run, or counts of lost requests.
 """
 
 from __future__ import annotations
@@ -31,13 +31,16 @@ def names() -> list[str]:
     return sorted(path.stem.removeprefix("bench_") for path in HERE.glob("bench_*.py"))
 
 
-def page(results: dict[str, tuple[str, dict[str, object]]]) -> str:
-    """docs/benchmarks.md: per comparison what was done, and its figures."""
-    parts = [INTRODUCTION]
-    for name, (what, figures) in results.items():
-        rows = "\n".join(f"| `{key}` | {value} |" for key, value in figures.items())
-        parts.append(f"## {name}\n\n{what}\n\n| figure | value |\n|---|---|\n{rows}\n")
-    return "\n".join(parts)
+def section(name: str, what: str, figures: dict[str, object]) -> str:
+    """What was done in a comparison, and its figures."""
+    rows = "\n".join(f"| `{key}` | {value} |" for key, value in figures.items())
+    return f"## {name}\n\n{what}\n\n| figure | value |\n|---|---|\n{rows}\n"
+
+
+def sections(page: str) -> dict[str, str]:
+    """The comparisons of a page, by name."""
+    parts = page.split("\n## ")[1:]
+    return {part.partition("\n")[0]: f"## {part.rstrip()}\n" for part in parts}
 
 
 def main(arguments: list[str]) -> int:
@@ -46,15 +49,14 @@ def main(arguments: list[str]) -> int:
     if unknown:
         print(f"No comparison named {', '.join(unknown)}; there are: {', '.join(known)}", file=sys.stderr)
         return 2
-    results: dict[str, tuple[str, dict[str, object]]] = {}
     for name in arguments or known:
         module = importlib.import_module(f"tests.bench.bench_{name}")
         figures = module.run()
-        results[name] = (inspect.getdoc(module) or "", figures)
-        print(json.dumps(figures), flush=True)
-    if not arguments:
-        PAGE.write_text(page(results))
+        done = sections(PAGE.read_text()) if PAGE.exists() else {}
+        done[name] = section(name, inspect.getdoc(module) or "", figures)
+        PAGE.write_text("\n".join([INTRODUCTION, *(done[name] for name in known if name in done)]))
         print(f"written: {PAGE}", file=sys.stderr)
+        print(json.dumps(figures), flush=True)
     return 0
 
 

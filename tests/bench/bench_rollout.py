@@ -13,6 +13,8 @@ each.
 
 from __future__ import annotations
 
+import sys
+
 from tests.load.report import Report
 from tests.support.converged import converged
 from tests.support.lab import Host
@@ -42,6 +44,8 @@ def run() -> dict[str, float | int | str]:
         ours = by_playbook(our_host)
     finally:
         our_host.down()
+    # Which request it was that got lost, if any.
+    print(ours.describe(), file=sys.stderr)
     return {
         "updates": len(UPDATES),
         "seed_script_sent": peer.sent,

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -20,6 +21,11 @@ import yaml
 
 PROJECT = Path(__file__).resolve().parents[2]
 LAB = PROJECT / "tests" / "lab" / "lab.py"
+sys.path.insert(0, str(LAB.parent))
+
+from vpslab.config import Lab, from_environment  # noqa: E402
+from vpslab.engine import Engine, require  # noqa: E402
+
 BUILD = PROJECT / ".build" / "lab"
 BIN = Path(sys.executable).parent
 ATTACKER = "attacker"
@@ -36,6 +42,29 @@ def lab(*arguments: str, check: bool = True, timeout: float = 900) -> subprocess
     )
     if check and result.returncode != 0:
         raise LabError(f"lab {' '.join(arguments)}: exit status {result.returncode}\n{result.stdout}{result.stderr}")
+    return result
+
+
+@functools.cache
+def _engine() -> tuple[Lab, Engine]:
+    settings = from_environment()
+    return settings, require(settings)
+
+
+def execute(host: str, *argv: str, check: bool = True, timeout: float = 900) -> subprocess.CompletedProcess[str]:
+    """A command that root runs on a host of the lab: `lab.py exec`, without a Python process for each of hundreds."""
+    settings, engine = _engine()
+    result = subprocess.run(
+        engine.argv("exec", settings.container(host), *argv),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    if check and result.returncode != 0:
+        command = " ".join(argv)
+        raise LabError(f"{host}: {command}: exit status {result.returncode}\n{result.stdout}{result.stderr}")
     return result
 
 
@@ -84,10 +113,10 @@ class Host:
 
     def run(self, *argv: str, check: bool = True, timeout: float = 300) -> str:
         """Standard output of a command that root runs on the host."""
-        return lab("exec", self.name, "--", *argv, check=check, timeout=timeout).stdout
+        return execute(self.name, *argv, check=check, timeout=timeout).stdout
 
     def rc(self, *argv: str) -> int:
-        return lab("exec", self.name, "--", *argv, check=False).returncode
+        return execute(self.name, *argv, check=False).returncode
 
     def play(self, playbook: str, *arguments: str, timeout: float = 1200, **extra: object) -> PlayResult:
         """Run a playbook of the collection on this host with the variables of the demo."""
@@ -134,7 +163,7 @@ def running(name: str) -> Host:
 
 def attacker(*argv: str, check: bool = True, timeout: float = 600) -> str:
     """Standard output of a command on the neighbour host, the lab's view from outside."""
-    return lab("exec", ATTACKER, "--", *argv, check=check, timeout=timeout).stdout
+    return execute(ATTACKER, *argv, check=check, timeout=timeout).stdout
 
 
 def wait_until(condition: Callable[[], object], *, seconds: float) -> bool:
