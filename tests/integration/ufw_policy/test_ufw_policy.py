@@ -47,19 +47,6 @@ MANY = [
 ]
 
 
-@pytest.fixture(scope="module")
-def vps(bare_host: Host) -> Host:
-    listen(bare_host, OPEN, DENIED, OPEN4)
-    return bare_host
-
-
-@pytest.fixture
-def host(vps: Host) -> Host:
-    """The VPS with the policy of these tests in force."""
-    applied(vps)
-    return vps
-
-
 def test_fresh_host_dry_run_then_for_real(vps: Host) -> None:
     before = state(vps)
     dry = policy(vps, check=True)

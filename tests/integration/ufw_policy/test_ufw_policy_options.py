@@ -15,7 +15,6 @@ import pytest
 from tests.support.firewall import (
     DENIED,
     OPEN,
-    OPEN4,
     RULES,
     SSH,
     applied,
@@ -25,23 +24,9 @@ from tests.support.firewall import (
     state,
 )
 from tests.support.lab import Host, attacker
-from tests.support.leak import listen
 
 ALLOW_DENIED = {"action": "allow", "port": str(DENIED), "proto": "tcp"}
 ALLOW_OPEN = {"action": "allow", "port": str(OPEN), "proto": "tcp"}
-
-
-@pytest.fixture(scope="module")
-def vps(bare_host: Host) -> Host:
-    listen(bare_host, OPEN, DENIED, OPEN4)
-    return bare_host
-
-
-@pytest.fixture
-def host(vps: Host) -> Host:
-    """The VPS with the policy of these tests in force."""
-    applied(vps)
-    return vps
 
 
 def added(host: Host) -> list[str]:

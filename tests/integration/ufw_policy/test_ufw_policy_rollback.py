@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import pytest
-
 from tests.support.firewall import (
     DENIED,
     OPEN,
@@ -40,19 +38,6 @@ KILLED = "/usr/local/bin/killed"
 KILLER = """#!/bin/sh
 exec strace -f -qq -o /dev/null -e trace=rename -e inject=rename:signal=KILL:when={when} /usr/bin/python3 "$@"
 """
-
-
-@pytest.fixture(scope="module")
-def vps(bare_host: Host) -> Host:
-    listen(bare_host, OPEN, DENIED)
-    return bare_host
-
-
-@pytest.fixture
-def host(vps: Host) -> Host:
-    """The VPS with the policy of these tests in force and confirmed."""
-    applied(vps)
-    return vps
 
 
 def nothing_pending(host: Host) -> bool:
