@@ -21,6 +21,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._common.command
 from ansible_collections.daffathan.platform.plugins.module_utils._common.files import fsync_directory, write_atomic
 from ansible_collections.daffathan.platform.plugins.module_utils._ufw import kernel, plan, restore
 
+PROGRAM = os.path.join(restore.DIRECTORY, "restore.py")
 BOOT = """[Unit]
 Description=Former firewall, if nobody confirmed the changed one before the restart
 DefaultDependencies=no
@@ -38,13 +39,9 @@ WantedBy=multi-user.target
 """
 
 
-def program(directory: str = restore.DIRECTORY) -> str:
-    return os.path.join(directory, "restore.py")
-
-
 def argv(*arguments: str) -> list[str]:
     """The command that carries out or confirms what is armed."""
-    return [sys.executable, program(), *arguments]
+    return [sys.executable, PROGRAM, *arguments]
 
 
 def arm(files: Mapping[str, str], families: Iterable[int], *, unit_enabled: bool, timeout: int) -> str:
@@ -70,9 +67,9 @@ def arm(files: Mapping[str, str], families: Iterable[int], *, unit_enabled: bool
             "unit_enabled": unit_enabled,
         }
     os.makedirs(restore.DIRECTORY, mode=0o700, exist_ok=True)
-    write_atomic(program(), inspect.getsource(restore), mode=0o600)
+    write_atomic(PROGRAM, inspect.getsource(restore), mode=0o600)
     path = os.path.join(restore.DIRECTORY, restore.PLAN)
-    unit = BOOT.format(plan=path, python=sys.executable, program=program())
+    unit = BOOT.format(plan=path, python=sys.executable, program=PROGRAM)
     write_atomic(restore.BOOT_UNIT, unit, mode=0o644)
     if not os.path.islink(restore.BOOT_LINK):
         os.makedirs(os.path.dirname(restore.BOOT_LINK), exist_ok=True)
