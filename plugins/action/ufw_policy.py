@@ -15,13 +15,14 @@ from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
+from ansible_collections.daffathan.platform.plugins.module_utils._ufw import restore
 
 # Between two attempts to connect, in seconds.
 PAUSE = 2
 # The host needs some seconds after its deadline to put the former firewall back.
 GRACE = 30
-# Of the command that confirms: its file is gone, or no plan waits any more.
-NOTHING_PENDING = (2, 3)
+# Of the command that confirms: its file is gone, or the policy does not wait any more.
+NOTHING_PENDING = (2, restore.NOTHING_PENDING)
 
 NOT_CONFIRMED = (
     "No new connection confirmed the new policy within rollback_timeout={timeout} s, so the host put the firewall back "
@@ -53,17 +54,27 @@ class ActionModule(ActionBase):
                 # Connections that are not kept open, as `local`, have nothing to reset.
                 self._connection.reset()
             try:
-                answer = self._execute_module(
-                    module_name="ansible.legacy.command", module_args={"argv": command}, task_vars=task_vars
-                )
+                answer = self._command(command, task_vars)
             except AnsibleConnectionFailure:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(PAUSE)
                 continue
-            if answer.get("rc") == 0:
+            if answer.get("rc") == 0 or self._confirmed_by_another(answer, command[-1], task_vars):
                 return {}
             text = NOT_CONFIRMED.format(timeout=timeout)
             if answer.get("rc") not in NOTHING_PENDING:
                 text += f" It said: {answer.get('stderr') or answer.get('stdout') or answer.get('msg')}"
             return {"failed": True, "changed": False, "msg": text}
+
+    def _confirmed_by_another(self, answer: dict[str, Any], token: str, task_vars: dict[str, Any] | None) -> bool:
+        """A later policy for the same host, from another controller, was confirmed, and this one with it."""
+        if answer.get("rc") not in NOTHING_PENDING:
+            return False
+        return self._command(["grep", "-qx", token, restore.KEPT], task_vars).get("rc") == 0
+
+    def _command(self, argv: list[str], task_vars: dict[str, Any] | None) -> dict[str, Any]:
+        answer: dict[str, Any] = self._execute_module(
+            module_name="ansible.legacy.command", module_args={"argv": argv}, task_vars=task_vars
+        )
+        return answer

@@ -289,7 +289,6 @@ from ansible_collections.daffathan.platform.plugins.module_utils._ufw import (
 from ansible_collections.daffathan.platform.plugins.module_utils._ufw.arguments import argument_spec
 from ansible_collections.daffathan.platform.plugins.module_utils._ufw.model import InputError, Policy
 
-INIT = "/usr/lib/ufw/ufw-init"
 # For the change itself, where nobody waits for a new connection.
 WHILE_CHANGING = 60
 
@@ -303,7 +302,7 @@ def apply(operations: list[plan.Operation], transactions: dict[int, str]) -> Non
         elif operation.kind == "unit":
             run(["systemctl", "enable", "--now", "ufw.service"])
         elif operation.kind == "stop":
-            run([INIT, "force-stop"])
+            kernel.stop(host.families())
 
 
 class Run:

@@ -39,7 +39,7 @@ from typing import Any
 import yaml
 
 from tests.support.lab import BIN, PROJECT, Host, parse_recap, up
-from tests.support.leak import listen, probe
+from tests.support.neighbour import listen, probe
 
 PEERS = PROJECT / ".build" / "bench"
 GENERAL = PEERS / "ansible_collections" / "community" / "general"

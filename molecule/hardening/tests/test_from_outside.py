@@ -12,12 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.support import containers
 from tests.support.lab import Host, PlayResult, attacker, lab, wait_until
 from tests.support.scan import open_ports, udp_answer
 
 PLAYBOOK = "molecule/hardening/converge.yml"
-IMAGE = "registry.lab:5000/daffathan/api:1.0.0"
-SERVE = ("python3", "-m", "http.server", "3000", "--bind", "::")
 TOPICS = (
     *("firewall", "guard", "ssh", "sysctl", "modules", "upgrades", "journald", "declared_ports"),
     *("fail2ban", "time", "login", "sudo", "apparmor", "auditd"),
@@ -146,9 +145,8 @@ def test_each_tag_works_alone(vps: Host) -> None:
 @pytest.fixture(scope="module")
 def container(vps: Host) -> None:
     """A container published on all addresses, started again at each boot."""
-    install = "apt-get update -qq; apt-get install -qq --no-install-recommends docker.io >/dev/null"
-    vps.run("sh", "-ec", f"export DEBIAN_FRONTEND=noninteractive; {install}", timeout=600)
-    vps.run("docker", "run", "--detach", "--name", "shop", "--restart", "always", "-p", "8080:3000", IMAGE, *SERVE)
+    containers.install_engine(vps)
+    containers.serve(vps, "shop", "8080:3000", restart="always")
     assert wait_until(lambda: answers_inside(vps), seconds=20)
 
 
@@ -162,7 +160,7 @@ def knock(vps: Host, seconds: float, port: int = 8080) -> tuple[int, int]:
 
 
 def test_the_guard_keeps_published_ports_closed_that_were_not_declared(vps: Host, container: None) -> None:
-    vps.run("docker", "run", "--detach", "--name", "declared", "-p", "8443:3000", IMAGE, *SERVE)
+    containers.serve(vps, "declared", "8443:3000")
     assert knock(vps, 1)[0] == knock(vps, 1, port=8443)[0] == 0
     vps.run("nft", "delete", "table", "inet", "daffathan_guard")
     assert knock(vps, 1)[0] > 0, "without the guard Docker lets it pass the firewall"
@@ -174,7 +172,7 @@ def test_the_guard_keeps_published_ports_closed_that_were_not_declared(vps: Host
     closed = vps.play(PLAYBOOK, *guard)
     assert closed.rc == 0, closed.output[-4000:]
     assert knock(vps, 1, port=8443)[0] == 0
-    vps.run("docker", "rm", "--force", "declared")
+    containers.remove(vps, "declared")
 
 
 def test_a_container_reaches_the_network(vps: Host, container: None) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support import containers
 from tests.support.lab import Host
 
 PLAYBOOK = "molecule/hardening/converge.yml"
@@ -117,13 +118,7 @@ def test_auditd_gets_its_rules_and_never_stops_the_host(vps: Host) -> None:
 
 
 def test_the_profile_of_a_plain_host_is_refused_beside_docker_and_forwards_nothing_without(vps: Host) -> None:
-    if vps.rc("dpkg-query", "-W", "docker.io") != 0:
-        vps.run(
-            "sh",
-            "-ec",
-            f"{INSTALL} docker.io > /dev/null",
-            timeout=600,
-        )
+    containers.install_engine(vps)
     result = vps.play(PLAYBOOK, hardening_profile="host")
     assert result.rc != 0
     assert "hardening_profile: is host, but Docker is installed" in result.output

@@ -22,6 +22,8 @@ from ansible_collections.daffathan.platform.plugins.module_utils._common.command
 from ansible_collections.daffathan.platform.plugins.module_utils._ufw.restore import RESTORE, SAVE, Table, parse
 
 CLONE_NEWNET = 0x40000000
+INIT = "/usr/lib/ufw/ufw-init"
+OPEN = "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\nCOMMIT\n"
 
 
 class KernelError(Exception):
@@ -42,6 +44,16 @@ def load(transactions: Mapping[int, str]) -> None:
     """Load a transaction per family; each is atomic, and leaves the chains that it does not name alone."""
     for family, text in transactions.items():
         run([RESTORE[family], "--noflush", "--wait", "10"], stdin=text)
+
+
+def stop(families: Iterable[int]) -> None:
+    """Take UFW's rules out, with the hooks that an administrator may have put around it.
+
+    The policies accept first: ufw-init empties its chains while they still drop, and every connection, also those that
+    are allowed, would stand still for most of a second.
+    """
+    load({family: OPEN for family in families})
+    run([INIT, "force-stop"])
 
 
 def measure(transactions: Mapping[int, str]) -> dict[int, Table]:

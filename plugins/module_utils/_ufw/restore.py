@@ -29,6 +29,9 @@ UNIT = "daffathan-ufw-rollback"
 BOOT_UNIT = f"/etc/systemd/system/{UNIT}-boot.service"
 BOOT_LINK = f"/etc/systemd/system/multi-user.target.wants/{UNIT}-boot.service"
 LOCK = "/run/ufw.lock"
+# Tokens of the policies that were kept: a controller may come to confirm what another one has confirmed already.
+KEPT = "/run/daffathan-ufw-kept"
+MOST_KEPT = 50
 # For the lock of ufw; whoever holds it longer hangs, and the way in matters more.
 PATIENCE = 20
 BUILTIN = ("INPUT", "FORWARD", "OUTPUT")
@@ -141,27 +144,27 @@ def _put(path: str, content: str, mode: int) -> None:
     os.close(directory)
 
 
-def put_back(plan: Mapping[str, object]) -> list[str]:
-    """Carry out a plan; one part that fails does not keep the others from being done.
+def put_back(former: Mapping[str, object], *, restarted: bool) -> list[str]:
+    """Put one former state back; one part that fails does not keep the others from being done.
 
+    :param restarted: after a restart ufw.service loads the files; before one, the kernel has to be told.
     :return: what failed.
     """
     problems = []
-    for path, (content, mode) in dict(plan["files"]).items():  # type: ignore[call-overload]
+    for path, (content, mode) in dict(former["files"]).items():  # type: ignore[call-overload]
         try:
             _put(path, content, mode)
         except OSError as error:
             problems.append(f"{path}: {error}")
-    if plan["boot_id"] == boot_id():
-        # After a reboot ufw.service loads the files; before one, the kernel has to be told.
-        for family, saved in dict(plan["kernel"]).items():  # type: ignore[call-overload]
+    if not restarted:
+        for family, saved in dict(former["kernel"]).items():  # type: ignore[call-overload]
             version = int(family)
             try:
                 now = parse(_run([SAVE[version], "-t", "filter"]))
                 _run([RESTORE[version], "--noflush", "--wait", "10"], undo(now, parse(saved)))
             except (OSError, subprocess.SubprocessError) as error:
                 problems.append(f"IPv{family}: {error}")
-    if not plan["unit_enabled"]:
+    if not former["unit_enabled"]:
         try:
             _run(["systemctl", "disable", "ufw.service"])
         except (OSError, subprocess.SubprocessError) as error:
@@ -169,21 +172,61 @@ def put_back(plan: Mapping[str, object]) -> list[str]:
     return problems
 
 
-def forget(directory: str = DIRECTORY) -> None:
-    """Nothing waits any more. The plan goes first: whatever is left without it does nothing."""
-    for path in (os.path.join(directory, PLAN), BOOT_LINK, BOOT_UNIT):
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-    shutil.rmtree(directory, ignore_errors=True)
+@dataclass(frozen=True)
+class Waiting:
+    """Policies that wait for their confirmation, oldest first: each with its token and the state before it."""
+
+    boot_id: str
+    entries: tuple[Mapping[str, object], ...]
+
+    @property
+    def restarted(self) -> bool:
+        return self.boot_id != boot_id()
+
+    @property
+    def tokens(self) -> list[str]:
+        return [str(entry["token"]) for entry in self.entries]
+
+    def save(self) -> None:
+        _put(os.path.join(DIRECTORY, PLAN), json.dumps({"boot_id": self.boot_id, "entries": self.entries}), 0o600)
 
 
-def pending(directory: str = DIRECTORY) -> dict[str, object] | None:
-    """The plan that waits, if there is one."""
+def pending() -> Waiting | None:
+    """The policies that wait, if there are any."""
     try:
-        with open(os.path.join(directory, PLAN), encoding="utf-8") as handle:
-            return dict(json.load(handle))
+        with open(os.path.join(DIRECTORY, PLAN), encoding="utf-8") as handle:
+            plan = json.load(handle)
     except FileNotFoundError:
         return None
+    return Waiting(plan["boot_id"], tuple(plan["entries"]))
+
+
+def keep(waiting: Waiting, count: int) -> None:
+    """The oldest `count` policies stay; what is put back, if it must be, is the state after them."""
+    known: list[str] = []
+    with contextlib.suppress(FileNotFoundError), open(KEPT, encoding="utf-8") as handle:
+        known = handle.read().splitlines()
+    _put(KEPT, "".join(f"{token}\n" for token in [*known, *waiting.tokens[:count]][-MOST_KEPT:]), 0o600)
+    _drop(Waiting(waiting.boot_id, waiting.entries[count:]))
+
+
+def _drop(rest: Waiting) -> None:
+    """Only these wait any more. Without any, the plan goes first: whatever is left without it does nothing."""
+    if rest.entries:
+        rest.save()
+        return
+    for path in (os.path.join(DIRECTORY, PLAN), BOOT_LINK, BOOT_UNIT):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+    shutil.rmtree(DIRECTORY, ignore_errors=True)
+
+
+def undo_last(waiting: Waiting) -> list[str]:
+    """Put back the state before the newest policy; those before it go on waiting."""
+    problems = put_back(waiting.entries[-1], restarted=waiting.restarted)
+    if not problems:
+        _drop(Waiting(waiting.boot_id, waiting.entries[:-1]))
+    return problems
 
 
 @contextlib.contextmanager
@@ -208,30 +251,35 @@ def _say(text: str) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """`restore.py` puts back; `restore.py --confirm TOKEN` keeps the policy that the token was given for."""
+    """`restore.py` puts back; `restore.py --confirm TOKEN` keeps the policy of this token and those before it."""
     with _ufw_lock():
-        plan = pending()
-        if plan is None:
+        waiting = pending()
+        if waiting is None:
             _say("No policy waits for a confirmation.")
             return NOTHING_PENDING
         if arguments[:1] == ["--confirm"]:
-            if arguments[1:] != [plan["token"]]:
+            if arguments[1] not in waiting.tokens:
                 _say("Another policy waits for its confirmation.")
                 return NOTHING_PENDING
-            forget()
+            keep(waiting, waiting.tokens.index(arguments[1]) + 1)
             _say("The policy is confirmed.")
         else:
             _say("Nobody confirmed the new policy: the firewall is put back as it was.")
-            problems = put_back(plan)
+            problems = put_back(waiting.entries[0], restarted=waiting.restarted)
             if problems:
                 _say("\n".join(problems))
                 return 1
-            forget()
-    if arguments[:1] == ["--confirm"]:
-        # Left alone, it would find no plan and end; but it would be there to see.
-        with contextlib.suppress(OSError, subprocess.SubprocessError):
-            _run(["systemctl", "stop", f"{UNIT}.timer"])
+            _drop(Waiting(waiting.boot_id, ()))
+        done = pending() is None
+    if done and arguments[:1] == ["--confirm"]:
+        stop_timer()
     return DONE
+
+
+def stop_timer() -> None:
+    """Left alone, it would find no plan and end; but it would be there to see."""
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        _run(["systemctl", "stop", f"{UNIT}.timer"])
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ It is armed before the first change. A timer covers a controller that is gone, a
 from __future__ import annotations
 
 import inspect
-import json
 import os
 import sys
 import uuid
@@ -47,25 +46,22 @@ def argv(*arguments: str) -> list[str]:
 def arm(files: Mapping[str, str], families: Iterable[int], *, unit_enabled: bool, timeout: int) -> str:
     """Arm the rollback to the firewall as it is, in `timeout` seconds from now.
 
-    While another policy waits for its confirmation, the state before that one stays the one to go back to: it is the
-    last that is known to let a connection through.
+    While other policies wait for their confirmation, the state before the first of them stays the one to go back to:
+    it is the last that is known to let a connection through.
 
     :param files: path to content, of the files of UFW.
     :param families: those whose packet filter is put aside.
     :return: the token that confirms the change to come.
     """
-    token = uuid.uuid4().hex
     waiting = restore.pending()
-    if waiting is not None and waiting["boot_id"] == restore.boot_id():
-        aside: dict[str, object] = {**waiting, "token": token}
-    else:
-        aside = {
-            "token": token,
-            "boot_id": restore.boot_id(),
-            "files": {path: [files[path], plan.mode_of(path)] for path in plan.WRITTEN},
-            "kernel": {str(family): kernel.save(family) for family in families},
-            "unit_enabled": unit_enabled,
-        }
+    others = waiting.entries if waiting and not waiting.restarted else ()
+    token = uuid.uuid4().hex
+    former = {
+        "token": token,
+        "files": {path: [files[path], plan.mode_of(path)] for path in plan.WRITTEN},
+        "kernel": {str(family): kernel.save(family) for family in families},
+        "unit_enabled": unit_enabled,
+    }
     os.makedirs(restore.DIRECTORY, mode=0o700, exist_ok=True)
     write_atomic(PROGRAM, inspect.getsource(restore), mode=0o600)
     path = os.path.join(restore.DIRECTORY, restore.PLAN)
@@ -75,7 +71,7 @@ def arm(files: Mapping[str, str], families: Iterable[int], *, unit_enabled: bool
         os.makedirs(os.path.dirname(restore.BOOT_LINK), exist_ok=True)
         os.symlink(restore.BOOT_UNIT, restore.BOOT_LINK)
         fsync_directory(os.path.dirname(restore.BOOT_LINK))
-    write_atomic(path, json.dumps(aside), mode=0o600)
+    restore.Waiting(restore.boot_id(), (*others, former)).save()
     start_timer(timeout)
     return token
 
@@ -97,20 +93,22 @@ def undo_now() -> list[str]:
 
     :return: what could not be put back. The timer is left to try again if there is any.
     """
-    aside = restore.pending()
-    problems = restore.put_back(aside) if aside else []
-    if not problems:
-        confirm_now()
+    waiting = restore.pending()
+    problems = restore.undo_last(waiting) if waiting else []
+    if restore.pending() is None:
+        restore.stop_timer()
     return problems
 
 
 def confirm_now() -> None:
     """Nothing is to be put back any more."""
-    restore.forget()
-    run(["systemctl", "stop", f"{restore.UNIT}.timer"], check=False)
+    waiting = restore.pending()
+    if waiting:
+        restore.keep(waiting, len(waiting.entries))
+    restore.stop_timer()
 
 
 def waiting() -> str:
-    """The token of a policy that waits for its confirmation since an earlier run, or nothing."""
-    aside = restore.pending()
-    return str(aside["token"]) if aside else ""
+    """The token of the newest policy that waits for its confirmation since an earlier run, or nothing."""
+    found = restore.pending()
+    return found.tokens[-1] if found else ""

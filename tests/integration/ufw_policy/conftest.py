@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.firewall import DENIED, OPEN, OPEN4, applied
 from tests.support.lab import Host
-from tests.support.leak import listen
+from tests.support.neighbour import listen
 
 
 @pytest.fixture(scope="module")

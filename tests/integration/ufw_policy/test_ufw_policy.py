@@ -25,7 +25,7 @@ from tests.support.firewall import (
     without_times,
 )
 from tests.support.lab import Host, up
-from tests.support.leak import listen, probe
+from tests.support.neighbour import listen, probe
 from tests.support.scan import open_ports
 
 # One of every kind; all of them must be known to the kernel and to ufw.

@@ -24,7 +24,7 @@ from tests.support.firewall import (
     without_times,
 )
 from tests.support.lab import PROJECT, Host, lab, wait_until
-from tests.support.leak import listen
+from tests.support.neighbour import listen
 
 # The port of SSH is missing: nobody can confirm this policy.
 LOCKOUT: dict[str, Any] = {"rules": RULES[1:], "ssh_guard": False}

@@ -26,7 +26,7 @@ PROFILES = {
     "Chat": (("5222:5223", "tcp"), ("123", "udp")),
 }
 # The options besides `rules`, as the module gets them.
-OPTIONS = {
+OPTIONS: dict[str, Any] = {
     "state": "enabled",
     "defaults": {"incoming": "deny", "outgoing": "allow", "routed": "deny"},
     "logging": "low",

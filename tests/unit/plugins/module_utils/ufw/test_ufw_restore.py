@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import sys
 from pathlib import Path
 
@@ -69,42 +68,75 @@ def test_the_program_on_the_host_needs_nothing_of_the_collection() -> None:
 
 @pytest.fixture
 def aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A plan that waits, of a host that has restarted since: the kernel is not touched."""
-    for name in ("DIRECTORY", "LOCK", "BOOT_UNIT", "BOOT_LINK"):
+    """Two policies that wait, `one` and then `two`, on a host that has restarted since: the kernel is not touched."""
+    for name in ("DIRECTORY", "LOCK", "KEPT", "BOOT_UNIT", "BOOT_LINK"):
         monkeypatch.setattr(restore, name, str(tmp_path / name.lower()))
-    for function in (restore.forget, restore.pending):
-        monkeypatch.setattr(function, "__defaults__", (restore.DIRECTORY,))
-    directory = Path(restore.DIRECTORY)
-    directory.mkdir()
-    former = {str(tmp_path / "user.rules"): ["former\n", 0o640]}
-    waiting = {"token": "t", "boot_id": "another", "files": former, "kernel": {}, "unit_enabled": True}
-    (directory / restore.PLAN).write_text(json.dumps(waiting))
-    (tmp_path / "user.rules").write_text("changed\n")
+    monkeypatch.setattr(restore, "_run", lambda argv: "")
+    Path(restore.DIRECTORY).mkdir()
+    restore.Waiting("another boot", (former(tmp_path, "one"), former(tmp_path, "two"))).save()
+    (tmp_path / "user.rules").write_text("as two wants\n")
     return tmp_path
+
+
+def former(directory: Path, token: str) -> dict[str, object]:
+    files = {str(directory / "user.rules"): [f"before {token}\n", 0o640]}
+    return {"token": token, "files": files, "kernel": {}, "unit_enabled": True}
+
+
+def tokens() -> list[str]:
+    found = restore.pending()
+    return found.tokens if found else []
 
 
 def test_nobody_confirmed(aside: Path) -> None:
     assert restore.main([]) == restore.DONE
-    assert (aside / "user.rules").read_text() == "former\n"
+    assert (aside / "user.rules").read_text() == "before one\n"
     assert (aside / "user.rules").stat().st_mode & 0o777 == 0o640
-    assert restore.pending() is None and not Path(restore.DIRECTORY).exists()
+    assert not Path(restore.DIRECTORY).exists()
     assert restore.main([]) == restore.NOTHING_PENDING
-    assert restore.main(["--confirm", "t"]) == restore.NOTHING_PENDING
+    assert restore.main(["--confirm", "two"]) == restore.NOTHING_PENDING
+    assert not Path(restore.KEPT).exists()
 
 
-def test_confirmed_by_its_token_alone(aside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(restore, "_run", lambda argv: "")
+def test_a_token_of_nobody_confirms_nothing(aside: Path) -> None:
     assert restore.main(["--confirm", "other"]) == restore.NOTHING_PENDING
-    assert restore.pending() is not None
-    assert restore.main(["--confirm", "t"]) == restore.DONE
-    assert (aside / "user.rules").read_text() == "changed\n"
-    assert restore.pending() is None
+    assert tokens() == ["one", "two"]
+
+
+def test_the_newest_confirms_those_before_it(aside: Path) -> None:
+    assert restore.main(["--confirm", "two"]) == restore.DONE
+    assert (aside / "user.rules").read_text() == "as two wants\n"
+    assert tokens() == [] and not Path(restore.DIRECTORY).exists()
+    # Whoever comes to confirm the first learns that it was kept.
+    assert restore.main(["--confirm", "one"]) == restore.NOTHING_PENDING
+    assert Path(restore.KEPT).read_text() == "one\ntwo\n"
+
+
+def test_the_first_alone_is_confirmed_and_becomes_the_state_to_go_back_to(aside: Path) -> None:
+    assert restore.main(["--confirm", "one"]) == restore.DONE
+    assert tokens() == ["two"] and Path(restore.KEPT).read_text() == "one\n"
+    assert restore.main([]) == restore.DONE
+    assert (aside / "user.rules").read_text() == "before two\n"
+
+
+def test_an_attempt_that_fails_leaves_those_before_it_waiting(aside: Path) -> None:
+    waiting = restore.pending()
+    assert waiting is not None and restore.undo_last(waiting) == []
+    assert (aside / "user.rules").read_text() == "before two\n"
+    assert tokens() == ["one"]
 
 
 def test_one_failure_does_not_keep_the_rest_from_being_put_back(aside: Path) -> None:
-    waiting = restore.pending()
-    assert waiting is not None
-    files = {str(aside / "missing" / "user6.rules"): ["x", 0o640], **dict(waiting["files"])}  # type: ignore[call-overload]
-    problems = restore.put_back({**waiting, "files": files})
+    one = former(aside, "one")
+    files = {str(aside / "missing" / "user6.rules"): ["x", 0o640], **dict(one["files"])}  # type: ignore[call-overload]
+    problems = restore.put_back({**one, "files": files}, restarted=True)
     assert len(problems) == 1 and "missing/user6.rules" in problems[0]
-    assert (aside / "user.rules").read_text() == "former\n"
+    assert (aside / "user.rules").read_text() == "before one\n"
+
+
+def test_few_tokens_are_remembered(aside: Path) -> None:
+    for number in range(60):
+        restore.Waiting("another boot", (former(aside, str(number)),)).save()
+        restore.main(["--confirm", str(number)])
+        Path(restore.DIRECTORY).mkdir()
+    assert Path(restore.KEPT).read_text().split() == [str(number) for number in range(10, 60)]
