@@ -9,12 +9,15 @@ SCENARIOS := site hardening
 export ANSIBLE_FORCE_COLOR ?= 0
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help setup setup-dev lab demo demo-clean check lint sanity sanity-latest unit docs-lint changelog-lint test integration molecule bench soak build clean
+.PHONY: help packages setup setup-dev lab demo demo-clean check lint sanity sanity-latest unit docs-lint changelog-lint test integration integration-bare integration-platform integration-load molecule bench soak build clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
 
-setup: ## virtual environment with what a controller needs
+packages:
+	@tests/tools/packages.sh
+
+setup: packages ## virtual environment with what a controller needs
 	@tests/tools/venv.sh $(VENV) requirements.txt
 
 setup-dev: setup ## the same, with what checks and tests need
@@ -54,21 +57,34 @@ sanity: setup-dev ## ansible-test sanity on the pinned core and on the newest on
 
 molecule: $(SCENARIOS:%=molecule-%) ## molecule scenarios, each on a lab VPS of its own; molecule-<scenario> runs one
 
-lab: ## the lab's engine, registry and neighbour host; what is up already stays
+# Both may install packages of the system, which dpkg does one at a time.
+lab: packages ## the lab's engine, registry and neighbour host; what is up already stays
 	@python3 $(LAB) up
 
 $(SCENARIOS:%=molecule-%): molecule-%: setup-dev lab
 	@tests/tools/molecule.sh $(BIN) test --scenario-name $*
 
-# Under a measured load of 200 requests/s the machine belongs to one test; the others share it.
-integration: setup-dev lab ## deploys under load, faults, restore, audit: pytest on lab VPSes
-	$(BIN)/python -m pytest -v -n 2 --dist loadfile --durations 15 -m "not load" tests/integration
-	$(BIN)/python -m pytest -v --durations 15 -m load tests/integration
+# What starts from a bare host needs nothing of molecule; the rest clones the host that its site scenario converged.
+BARE := tests/integration/ufw_policy tests/integration/test_input_errors.py
+LAB_TESTS := $(BIN)/python -m pytest -v --durations 15
 
-# Checks need the processor, molecule mostly waits: side by side they take little longer than molecule alone.
-test: setup-dev ## everything
-	@$(MAKE) --no-print-directory --jobs 3 molecule check
-	@$(MAKE) --no-print-directory integration
+integration-bare: setup-dev lab
+	$(LAB_TESTS) -n 2 --dist loadfile $(BARE)
+
+integration-platform: setup-dev lab
+	$(LAB_TESTS) -n 3 --dist loadfile -m "not load" $(BARE:%=--ignore=%) tests/integration
+
+# Under a measured load of 200 requests/s the machine belongs to one test; the others share it.
+integration-load: setup-dev lab
+	$(LAB_TESTS) -m load tests/integration
+
+integration: ## deploys under load, faults, restore, audit: pytest on lab VPSes
+	@$(MAKE) --no-print-directory --jobs 1 integration-bare integration-platform integration-load
+
+# Checks need the processor, hosts that are set up mostly wait: side by side they take little longer than the longest.
+test: ## everything
+	@$(MAKE) --no-print-directory --jobs 4 molecule integration-bare check
+	@$(MAKE) --no-print-directory --jobs 1 integration-platform integration-load
 
 bench: setup-dev ## measured comparisons; NAME=<name> runs one and prints its figures as JSON
 	@tests/tools/peers.sh $(BIN) .build/bench requirements-bench.txt

@@ -29,7 +29,14 @@ def serve(host: Host, name: str, *publish: str, restart: str = "no") -> None:
         *("docker", "run", "--detach", "--name", name, "--restart", restart, *ports, IMAGE),
         *("python3", "-m", "http.server", "3000", "--bind", "::"),
     )
-    listening = ("docker", "exec", name, "python3", "-c", "import socket; socket.create_connection(('127.0.0.1', 3000))")
+    listening = (
+        "docker",
+        "exec",
+        name,
+        "python3",
+        "-c",
+        "import socket; socket.create_connection(('127.0.0.1', 3000))",
+    )
     assert wait_until(lambda: host.rc(*listening) == 0, seconds=20)
 
 

@@ -5,9 +5,6 @@ set -eu
 bin=$(cd "$1" && pwd)
 lab=tests/lab/lab.py
 started=$(date +%s)
-if ! command -v curl >/dev/null; then
-    apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -qy install --no-install-recommends curl
-fi
 
 python3 "$lab" up demo
 PATH=$bin:$PATH "$bin/ansible-playbook" --inventory inventories/demo playbooks/site.yml

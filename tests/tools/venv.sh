@@ -8,11 +8,6 @@ if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
     echo "The controller needs Python 3.11 or later; $python is $("$python" --version)." >&2
     exit 1
 fi
-if ! "$python" -c 'import ensurepip' 2>/dev/null; then
-    echo "Installing python3-venv ..." >&2
-    apt-get -q update >&2
-    DEBIAN_FRONTEND=noninteractive apt-get -qy install --no-install-recommends python3-venv >&2
-fi
 wanted=$(cat requirements*.txt | cksum)
 stamp=$directory/.$(basename "$requirements").cksum
 if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then

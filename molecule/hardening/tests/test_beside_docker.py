@@ -34,7 +34,7 @@ open("/tmp/asked", "w").write(f"{{answered}} {{failed}}")
 """
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def beside(vps: Host) -> Iterator[Host]:
     """A container for the host alone, one that Docker publishes to everybody; then the policy of the role again."""
     containers.install_engine(vps)

@@ -33,6 +33,19 @@ def test_a_profile_that_does_not_exist_is_refused(vps: Host) -> None:
     assert all(word in result.output for word in ("hardening_profile", "laptop", "docker, host")), result.output[-4000:]
 
 
+def test_rules_of_others_stay_where_only_tagged_ones_are_purged(vps: Host) -> None:
+    firewall = ("--tags", "hardening_firewall")
+    vps.run("ufw", "allow", "7777/tcp")
+    tagged = vps.play(PLAYBOOK, *firewall, hardening_firewall_purge="tagged", hardening_firewall_tag="base")
+    assert (tagged.rc, tagged.changed(vps.name)) == (0, 1), tagged.output[-4000:]
+    added = vps.run("ufw", "show", "added").splitlines()
+    assert {"ufw allow 7777/tcp", "ufw allow 22/tcp comment 'base: SSH'"} <= set(added)
+    again = vps.play(PLAYBOOK, *firewall, hardening_firewall_purge_keep=["base*"])
+    assert again.rc == 0, again.output[-4000:]
+    added = vps.run("ufw", "show", "added").splitlines()
+    assert "ufw allow 7777/tcp" not in added and "ufw allow 22/tcp comment 'SSH'" in added
+
+
 @pytest.fixture
 def careless(vps: Host) -> Iterator[str]:
     vps.run("useradd", "--create-home", "careless")

@@ -22,6 +22,7 @@ from tests.support.firewall import (
     policy,
     shell,
     state,
+    without_times,
 )
 from tests.support.lab import Host, attacker
 
@@ -144,6 +145,10 @@ def test_ipv6_off_closes_it_and_leaves_others_alone(host: Host) -> None:
     with without_global_ipv6(host):
         host.run("ufw", "reload")
         assert not applied(host, ipv6=False, rules=[SSH, ALLOW_OPEN]).changed
+        # The way back leads to IPv6 off as well.
+        before = without_times(state(host))
+        assert policy(host, rules=[ALLOW_OPEN], ssh_guard=False, rollback_timeout=5).failed
+        assert without_times(state(host)) == before
     assert applied(host).changed and connects(host, OPEN) and not reaches(host.address6, DENIED)
 
 

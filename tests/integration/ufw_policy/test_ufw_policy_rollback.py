@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
+
 from tests.support.firewall import (
     DENIED,
     OPEN,
@@ -146,20 +148,64 @@ def test_a_change_that_fails_half_way_is_taken_back_at_once(host: Host) -> None:
     assert without_times(state(host)) == before and nothing_pending(host)
 
 
-def test_killed_at_every_write_then_restarted(host: Host) -> None:
+@contextmanager
+def killed_before_write(host: Host, when: int) -> Iterator[str]:
+    """An interpreter for the module that dies as it is about to put the given file in its place."""
+    shell(host, f"cat > {KILLED} <<'END'\n{KILLER.format(when=when)}END\nchmod 755 {KILLED}")
+    yield KILLED
+    host.run("rm", KILLED)
+
+
+@pytest.fixture(scope="module")
+def strace(vps: Host) -> None:
+    shell(vps, "apt-get -q update; apt-get -qy install --no-install-recommends strace")
+
+
+def test_killed_at_every_write_then_restarted(host: Host, strace: None) -> None:
     """The host lets its administrator in and keeps its ports shut, restarted or not; the next run ends the work."""
-    shell(host, "apt-get -q update; apt-get -qy install --no-install-recommends strace")
-    wanted = without_times(state(host))
+    policies: list[dict[str, Any]] = [{}, CHANGED]
+    good: list[list[str]] = []
+    for options in reversed(policies):
+        applied(host, **options)
+        good.insert(0, without_times(state(host)))
     for when in range(1, 20):
-        shell(host, f"cat > {KILLED} <<'END'\n{KILLER.format(when=when)}END\nchmod 755 {KILLED}")
-        answer = policy(host, interpreter=KILLED, **CHANGED)
+        options = policies[when % 2]
+        with killed_before_write(host, when) as interpreter:
+            answer = policy(host, interpreter=interpreter, **options)
         if not answer.failed:
             break
         assert connects(host, 22) and not connects(host, DENIED), f"killed before write {when}"
         reboot(host)
         assert connects(host, 22) and connects(host, OPEN) and not connects(host, DENIED), f"restarted, write {when}"
-        applied(host, **CHANGED)
-        applied(host)
-        assert without_times(state(host)) == wanted and nothing_pending(host)
+        applied(host, **options)
+        assert without_times(state(host)) == good[when % 2] and nothing_pending(host), f"completed, write {when}"
     # Three files of the rollback, three of UFW: nothing in ufw.conf is changed.
     assert when == 7
+
+
+def test_the_first_policy_killed_at_every_write_then_restarted(host: Host, strace: None, as_installed: str) -> None:
+    """A host without a firewall is never shut, wherever the module that sets one up is cut short."""
+    for when in range(1, 20):
+        shell(host, as_installed)
+        with killed_before_write(host, when) as interpreter:
+            answer = policy(host, interpreter=interpreter)
+        if not answer.failed:
+            break
+        assert connects(host, 22), f"killed before write {when}"
+        reboot(host)
+        assert connects(host, 22), f"restarted, write {when}"
+        assert applied(host).changed, f"completed, write {when}"
+        assert connects(host, OPEN) and not connects(host, DENIED) and nothing_pending(host)
+    # Three files of the rollback, three of UFW: the default policies are those of the package.
+    assert when == 7
+
+
+@pytest.fixture(scope="module", autouse=True)
+def as_installed(vps: Host) -> str:
+    """The script that makes UFW what it was when its package had just been installed."""
+    shell(vps, "tar -C /etc -cf /root/as-installed.tar ufw default/ufw")
+    return (
+        "/usr/lib/ufw/ufw-init force-stop; systemctl disable --now ufw; "
+        "for t in iptables ip6tables; do $t -F; $t -X; done; "
+        "rm -r /etc/ufw; tar -C /etc -xf /root/as-installed.tar"
+    )
