@@ -90,8 +90,9 @@ bench: setup-dev ## measured comparisons; NAME=<name> runs one and prints its fi
 	@tests/tools/peers.sh $(BIN) .build/bench requirements-bench.txt
 	@$(BIN)/python -m tests.bench $(NAME)
 
-soak: setup-dev ## the long runs that CI has no time for
-	$(BIN)/python -m pytest -v tests/soak
+soak: setup-dev lab ## the long runs that CI has no time for: all cases of the firewall on the oldest Debian, an hour of deploys
+	DAFFATHAN_TEST_SUITE=bookworm $(LAB_TESTS) -n 2 --dist loadfile tests/integration/ufw_policy
+	$(LAB_TESTS) tests/soak
 
 build: setup ## dist/daffathan-platform-<version>.tar.gz
 	@tests/tools/stage.sh $(STAGE) >/dev/null

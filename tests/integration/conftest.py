@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -14,9 +15,9 @@ from tests.support.lab import Host, up
 
 @pytest.fixture(scope="module")
 def bare_host(request: pytest.FixtureRequest) -> Iterator[Host]:
-    """A fresh VPS for one test module; `SUITE` in the module chooses the Debian release (trixie)."""
+    """A fresh VPS for one test module, with the Debian release that DAFFATHAN_TEST_SUITE names (trixie)."""
     name = f"it-{request.module.__name__.rpartition('.')[2].removeprefix('test_').replace('_', '-')}"
-    host = up(name, suite=getattr(request.module, "SUITE", "trixie"))
+    host = up(name, suite=os.environ.get("DAFFATHAN_TEST_SUITE", "trixie"))
     yield host
     host.down()
 

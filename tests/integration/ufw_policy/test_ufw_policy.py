@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -76,6 +77,49 @@ def test_a_rule_by_hand_is_kept_or_purged(host: Host) -> None:
     # The files said what the kernel did: nobody drifted from anybody.
     assert purged.result["drift"] == {"files": ["/etc/ufw/user.rules", "/etc/ufw/user6.rules"], "kernel": []}
     assert not connects(host, DENIED) and connects(host, OPEN)
+
+
+def kernel_ports(host: Host) -> list[str]:
+    return re.findall(r"--dport (\d+)", host.run("iptables", "-S", "ufw-user-input"))
+
+
+def test_the_order_of_rules_is_that_of_the_list(host: Host) -> None:
+    swapped = [RULES[1], RULES[0], RULES[2]]
+    assert applied(host, rules=swapped).changed
+    assert kernel_ports(host) == [str(OPEN), "22", str(OPEN4)]
+    assert applied(host).changed and kernel_ports(host) == ["22", str(OPEN), str(OPEN4)]
+
+
+def test_a_comment_is_added_changed_and_removed(host: Host) -> None:
+    def kernel() -> list[str]:
+        return without_counters(host.run("iptables-save", "-t", "filter"))
+
+    before = kernel()
+    for comment in ("shop", "gr\u00fcn \u2713", 'a "b" \\ $c #d', ""):
+        assert applied(host, rules=[SSH, {**RULES[1], "comment": comment}, RULES[2]]).changed
+        line = f"ufw allow {OPEN}/tcp" + (f" comment '{comment}'" if comment else "")
+        assert line in host.run("ufw", "show", "added").splitlines()
+    # It is in UFW's files alone.
+    assert kernel() == before
+
+
+def without_counters(saved: str) -> list[str]:
+    return re.sub(r"\[\d+:\d+\]|^#.*$", "", saved, flags=re.MULTILINE).split("\n")
+
+
+def test_a_profile_that_was_edited_is_drift(host: Host) -> None:
+    profile = "[Shop]\ntitle=Shop\ndescription=A shop\nports={ports}\n"
+    path = "/etc/ufw/applications.d/shop"
+    rules = [*RULES, {"action": "allow", "app": "Shop"}]
+    shell(host, f"printf '{profile.format(ports='8081/tcp')}' > {path}")
+    try:
+        assert applied(host, rules=rules).changed and kernel_ports(host)[-1] == "8081"
+        shell(host, f"printf '{profile.format(ports='8082/tcp')}' > {path}")
+        answer = applied(host, rules=rules)
+        assert answer.changed and answer.result["drift"]["files"] and kernel_ports(host)[-1] == "8082"
+        assert not applied(host, rules=rules).changed
+    finally:
+        host.run("rm", path)
 
 
 def test_drift_of_the_kernel(host: Host) -> None:
