@@ -172,6 +172,8 @@ def test_an_ungraceful_end_cuts_them(port: int) -> None:
         time.sleep(1)
         service.send_signal(signal.SIGTERM)
         assert service.wait(10) == 143
+        # The streams notice a little after the process is gone.
+        time.sleep(0.5)
         report = load.stop()
     cuts = {"truncated", "reset"}
     assert cuts & set(report.streams["sse"]["failed"]), report.describe()
