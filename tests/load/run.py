@@ -81,7 +81,8 @@ async def run(target: Target, plan: Plan, stop: asyncio.Event, started: Callable
         tasks = [asyncio.create_task(stream.run()) for stream in held]
         try:
             opened = asyncio.gather(*(stream.opened.wait() for stream in held))
-            await asyncio.wait_for(opened, plan.timeout)
+            async with asyncio.timeout(plan.timeout):
+                await opened
             gc.freeze()
             started()
             sender = Sender(pair, recorder, plan.timeout, uuid.uuid4().hex[:8], random.Random(2).randbytes(NOISE_BYTES))

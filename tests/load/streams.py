@@ -117,7 +117,9 @@ class WebSocket(Stream):
     async def hold(self, ended: float | None) -> None:
         timeout = aiohttp.ClientWSTimeout(ws_close=1.0)
         try:
-            socket = await asyncio.wait_for(self.session.ws_connect(self.path, timeout=timeout), self.silence)
+            # wait_for would lose a cancellation that meets the end of the attempt (python/cpython#86296).
+            async with asyncio.timeout(self.silence):
+                socket = await self.session.ws_connect(self.path, timeout=timeout)
         except aiohttp.WSServerHandshakeError as error:
             raise Broken(Outcome(STATUS, error.message, error.status)) from error
         try:

@@ -145,7 +145,8 @@ def test_a_stalled_server_does_not_slow_the_schedule(load: Loader) -> None:
     report = load(Server({"/": late, "/slow": late, "/version": late}), seconds=1.0)
     assert report.passed, report.describe()
     assert report.sent == 100
-    assert len([at for at in arrivals if at < arrivals[1] + 1.0]) > 50, "requests waited for answers"
+    # One after the other there would be two.
+    assert len([at for at in arrivals if at < arrivals[1] + 1.0]) > 10, "requests waited for answers"
 
 
 def test_a_blocked_generator_says_so(load: Loader) -> None:

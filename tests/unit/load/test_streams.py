@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.load.report import Recorder
+from tests.load.streams import WebSocket
 from tests.unit.load.server import Behaviour, Loader, Request, Server, reset, stream, upgrade, websocket
 
 
@@ -128,3 +130,29 @@ def test_silence_on_a_stream_is_a_timeout(load: Loader) -> None:
 
     report = load(Server({"/stream": first(silent, stream(10**6))}), seconds=1.8, rate=20)
     assert report.streams["sse"]["failed"] == {"timeout": 1}, report.describe()
+
+
+class Refusing:
+    """A session none of whose attempts to connect succeeds."""
+
+    async def ws_connect(self, path: str, *, timeout: object) -> None:
+        await asyncio.sleep(0)
+        raise ConnectionRefusedError(path)
+
+
+@pytest.mark.parametrize("ticks", range(12))
+def test_a_held_connection_ends_when_it_is_told_to(ticks: int) -> None:
+    """Also at the moment at which an attempt to connect fails."""
+
+    async def end() -> bool:
+        stream = WebSocket("ws", "/ws", Refusing(), Recorder(1.0), 5.0, asyncio.Event())  # type: ignore[arg-type]
+        task = asyncio.create_task(stream.run())
+        for _tick in range(ticks):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait({task}, timeout=2)
+        ended = task.done()
+        task.cancel()
+        return ended
+
+    assert asyncio.run(end())
