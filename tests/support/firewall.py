@@ -45,22 +45,26 @@ def argv(host: Host, *, interpreter: str = "", ssh_port: int = 22, **options: An
     return [*words, "--module-name", "daffathan.platform.ufw_policy", "--args", json.dumps({"rules": RULES, **options})]
 
 
-def policy(host: Host, *, check: bool = False, **options: Any) -> Answer:
-    """Run the module on the host."""
+def policy(host: Host, *, check: bool = False, patience: int = 0, **options: Any) -> Answer:
+    """Run the module on the host.
+
+    :param patience: seconds that Ansible waits for the host's answer, where many runs share the machine.
+    """
+    environment = {"ANSIBLE_CALLBACK_RESULT_FORMAT": "json"} | ({"ANSIBLE_TIMEOUT": str(patience)} if patience else {})
     run = subprocess.run(
         [*argv(host, **options), *(["--check"] if check else [])],
         cwd=PROJECT,
-        env={**os.environ, "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"},
+        env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=300 + patience,
         check=False,
     )
     diff, found, rest = run.stdout.partition(f"{host.name} | ")
     state, arrow, answer = rest.partition("=> ")
     assert found and arrow, run.stdout + run.stderr
     # Warnings are wrapped to the width of a terminal.
-    return Answer("FAILED" in state, json.loads(answer), diff, " ".join(run.stderr.split()))
+    return Answer("FAILED" in state or "UNREACHABLE" in state, json.loads(answer), diff, " ".join(run.stderr.split()))
 
 
 def applied(host: Host, **options: Any) -> Answer:

@@ -214,7 +214,7 @@ LEVELS = [
 @pytest.mark.parametrize(("level", "defaults"), LEVELS)
 def test_ufw_writes_and_loads_the_same(host: Host, level: str, defaults: dict[str, str]) -> None:
     """ufw rewrites our files from what it reads in them, and loads them in its own way: nothing is different."""
-    wanted = {"rules": MANY, "logging": level, "defaults": defaults}
+    wanted: dict[str, Any] = {"rules": MANY, "logging": level, "defaults": defaults}
     assert applied(host, **wanted).changed
     mine = state(host)
     shell(host, f"ufw logging {level}; ufw allow 7777; ufw delete allow 7777; ufw reload")

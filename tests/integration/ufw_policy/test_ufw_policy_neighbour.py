@@ -121,7 +121,8 @@ def test_ten_runs_beside_ten_uses_of_ufw_lose_no_rule(host: Host) -> None:
 
     def ours(number: int) -> Answer:
         rule = {"action": "allow", "port": str(7100 + number), "proto": "tcp"}
-        return policy(host, rules=[rule], purge="tagged", tag=f"run{number}", lock_timeout=120)
+        own: dict[str, Any] = {"rules": [rule], "purge": "tagged", "tag": f"run{number}"}
+        return policy(host, **own, lock_timeout=120, rollback_timeout=300, patience=120)
 
     def theirs() -> None:
         for number in range(10):
