@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.lab import Host, PlayResult
+from tests.support.lab import Host, PlayResult, wait_until
 
 HERE = Path(__file__).parent
 ROLE = "tests/integration/backup/role.yml"
@@ -88,6 +88,9 @@ def host(bare_host: Host) -> Host:
     compose = base64.b64encode((HERE / "compose.yml").read_bytes()).decode()
     bare_host.run("sh", "-c", f"mkdir -p /srv/labs && echo {compose} | base64 -d > /srv/labs/compose.yml")
     bare_host.run("docker", "compose", "-f", "/srv/labs/compose.yml", "up", "--detach", "--wait", timeout=600)
+    # The server that initialises the data listens on its socket alone, and is started anew afterwards.
+    ready = ("docker", "exec", "labs-db-1", "pg_isready", "--host", "127.0.0.1", "--username", "labs")
+    assert wait_until(lambda: bare_host.rc(*ready) == 0, seconds=90)
     sql(bare_host, "CREATE TABLE items (id serial PRIMARY KEY, name text)")
     sql(bare_host, "INSERT INTO items (name) SELECT 'item ' || i FROM generate_series(1, 5000) i")
     web(bare_host, "sh", "-c", "mkdir /data/a; echo one > /data/a/one; echo two > /data/two; chown 1234:99 /data/two")
