@@ -88,7 +88,7 @@ test: ## everything
 	@$(MAKE) --no-print-directory --jobs 1 integration-platform integration-load
 
 checks-in-turn: setup-dev
-	@env -u MAKEFLAGS $(MAKE) --no-print-directory check
+	@env -u MAKEFLAGS tests/tools/background.sh $(MAKE) --no-print-directory check
 
 bench: setup-dev ## measured comparisons; NAME=<name> runs one and prints its figures as JSON
 	@tests/tools/peers.sh $(BIN) .build/bench requirements-bench.txt
