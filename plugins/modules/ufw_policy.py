@@ -275,6 +275,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._common.files i
     write_atomic,
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._ufw import (
+    contenders,
     drift,
     guard,
     host,
@@ -291,6 +292,8 @@ from ansible_collections.daffathan.platform.plugins.module_utils._ufw.model impo
 
 # For the change itself, where nobody waits for a new connection.
 WHILE_CHANGING = 60
+# How often the policy is written again because a `ufw` that began before wrote the rules of before.
+ROUNDS = 5
 
 
 def apply(operations: list[plan.Operation], transactions: dict[int, str]) -> None:
@@ -414,14 +417,34 @@ class Run:
         }
 
 
+def run_until_kept(module: AnsibleModule) -> dict[str, Any]:
+    """One run, and another for as long as a `ufw` that had read the former rules waited for the lock meanwhile."""
+    results: list[dict[str, Any]] = []
+    for _ in range(ROUNDS):
+        with FileLock(restore.LOCK, timeout=module.params["lock_timeout"], posix=True):
+            results.append(Run(module).main())
+            waiting = contenders.waiting(restore.LOCK) if results[-1]["changed"] and not module.check_mode else []
+        if not waiting:
+            break
+        contenders.outlast(waiting, module.params["lock_timeout"])
+    first, last = results[0], results[-1]
+    return {
+        **last,
+        "changed": first["changed"],
+        "actions": [action for result in results for action in result["actions"]],
+        "drift": first["drift"],
+        "rollback": last["rollback"] or first["rollback"],
+        "diff": {"before": first["diff"]["before"], "after": last["diff"]["after"]},
+    }
+
+
 def main() -> None:
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
     for name in ("lock_timeout", "rollback_timeout"):
         if module.params[name] < 0:
             module.fail_json(msg=f"{name}: {module.params[name]} is no time. Give 0 or more seconds.")
     try:
-        with FileLock(restore.LOCK, timeout=module.params["lock_timeout"], posix=True):
-            result = Run(module).main()
+        result = run_until_kept(module)
     except LockTimeout as error:
         module.fail_json(msg=f"UFW is in use: {error}. Wait for the other program, or raise `lock_timeout`.")
     except PermissionError as error:

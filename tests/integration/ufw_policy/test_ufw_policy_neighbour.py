@@ -116,6 +116,40 @@ def test_the_session_that_is_watched_notices_a_lost_packet(host: Host) -> None:
     assert watched.result()["retransmitted"] > 0
 
 
+# ufw as it is, but slow between reading the rules and asking for the lock: until another program holds it.
+LATE_UFW = """
+import fcntl, runpy, sys, time, ufw.util
+ask = ufw.util.create_lock
+def ask_late(lockfile, dryrun):
+    open("/run/test-ufw-has-read", "w").close()
+    with open(lockfile, "w") as lock:
+        while True:
+            try:
+                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.lockf(lock, fcntl.LOCK_UN)
+                time.sleep(0.01)
+            except OSError:
+                break
+    return ask(lockfile, dryrun)
+ufw.util.create_lock = ask_late
+runpy.run_path("/usr/sbin/ufw", run_name="__main__")
+"""
+
+
+def test_a_ufw_that_read_the_former_rules_does_not_bring_them_back(host: Host) -> None:
+    """ufw reads the rules first and takes the lock then: what it writes is what stood there before the policy."""
+    host.run("rm", "-f", "/run/test-ufw-has-read")
+    with ThreadPoolExecutor(1) as pool:
+        late = pool.submit(host.run, "python3", "-c", LATE_UFW, "allow", "7301/tcp")
+        shell(host, "until [ -e /run/test-ufw-has-read ]; do sleep 0.05; done")
+        ours = {"action": "allow", "port": "7300", "proto": "tcp"}
+        applied(host, rules=[*RULES, ours], purge="none")
+        late.result()
+    added = set(host.run("ufw", "show", "added").splitlines())
+    assert {"ufw allow 7300/tcp", "ufw allow 7301/tcp"} <= added
+    assert not applied(host, rules=[*RULES, ours], purge="none").changed
+
+
 def test_ten_runs_beside_ten_uses_of_ufw_lose_no_rule(host: Host) -> None:
     """Each run declares a rule of its own; each is confirmed, whichever comes last."""
 
