@@ -40,5 +40,11 @@ def serve(host: Host, name: str, *publish: str, restart: str = "no") -> None:
     assert wait_until(lambda: host.rc(*listening) == 0, seconds=20)
 
 
+def reaches_the_registry(host: Host, name: str) -> bool:
+    """Whether the container gets out to another machine of the lab's network."""
+    script = "import socket; socket.create_connection(('10.231.0.5', 5000), timeout=10)"
+    return host.rc("docker", "exec", name, "python3", "-c", script) == 0
+
+
 def remove(host: Host, name: str) -> None:
     host.run("docker", "rm", "--force", name)

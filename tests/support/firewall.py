@@ -12,7 +12,8 @@ import subprocess
 from dataclasses import dataclass
 from typing import Any
 
-from tests.support.lab import BIN, PROJECT, Host, attacker
+from tests.support.lab import BIN, PROJECT, Host
+from tests.support.neighbour import reaches
 
 OPEN, DENIED, OPEN4 = 9001, 9002, 9003
 SSH = {"action": "allow", "port": "22", "proto": "tcp", "comment": "ssh"}
@@ -88,11 +89,7 @@ def state(host: Host) -> str:
 
 
 def connects(host: Host, port: int) -> bool:
-    script = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 1).close(); print('yes')"
-    return all(
-        attacker("python3", "-c", script, address, str(port), check=False).strip() == "yes"
-        for address in (host.address, host.address6)
-    )
+    return all(reaches(address, port) for address in (host.address, host.address6))
 
 
 def without_times(text: str) -> list[str]:

@@ -33,6 +33,15 @@ def outcomes(wanted: list[tuple[str, str, int]]) -> list[str]:
     return list(json.loads(attacker("python3", "-c", source, json.dumps(wanted))))
 
 
+def reaches(address: str, *ports: int) -> bool:
+    """Whether the neighbour can connect to all of the ports."""
+    return set(outcomes([("", address, port) for port in ports])) == {"connected"}
+
+
+def reaches_none(address: str, *ports: int) -> bool:
+    return "connected" not in outcomes([("", address, port) for port in ports])
+
+
 @contextmanager
 def probe(address: str, *, denied: int, allowed: int, seconds: int = 60) -> Iterator[Future[Counts]]:
     """Connections from the neighbour for as long as the block runs; `seconds` bounds a block that never ends."""

@@ -13,6 +13,7 @@ import pytest
 
 from tests.support import containers
 from tests.support.lab import Host, attacker, wait_until
+from tests.support.neighbour import reaches, reaches_none
 
 PLAYBOOK = "molecule/hardening/converge.yml"
 SSH = (
@@ -20,14 +21,6 @@ SSH = (
     *("-o", "UserKnownHostsFile=/dev/null", "-o", "IdentityAgent=none", "-o", "ConnectTimeout=2", "-l", "nobody-here"),
 )
 NEIGHBOUR = {"IPv4": "10.231.0.6", "IPv6": "fd00:231::6"}
-CONNECT = """
-import socket, sys
-try:
-    socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=1).close()
-    print("connected")
-except OSError as error:
-    print(type(error).__name__)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -56,10 +49,6 @@ def banned(vps: Host) -> list[str]:
     return vps.run("fail2ban-client", "get", "sshd", "banip").split()
 
 
-def reaches(address: str, port: int) -> bool:
-    return attacker("python3", "-c", CONNECT, address, str(port)).strip() == "connected"
-
-
 def fail_to_log_in(address: str) -> None:
     # A ban in the middle of the login leaves ssh waiting for an answer.
     attacker("timeout", "5", *SSH, address, "true", check=False)
@@ -69,7 +58,7 @@ def fail_to_log_in(address: str) -> None:
 def test_failed_logins_cost_host_and_containers(vps: Host, published: int, pardoned: None, family: str) -> None:
     address = vps.address if family == "IPv4" else vps.address6
     ports = (22, published)
-    assert wait_until(lambda: all(reaches(address, port) for port in ports), seconds=20)
+    assert wait_until(lambda: reaches(address, *ports), seconds=20)
 
     def fails() -> bool:
         fail_to_log_in(address)
@@ -77,15 +66,15 @@ def test_failed_logins_cost_host_and_containers(vps: Host, published: int, pardo
 
     # sshd itself makes a source wait after some failures, from OpenSSH 9.8 on.
     assert wait_until(fails, seconds=120)
-    assert wait_until(lambda: not any(reaches(address, port) for port in ports), seconds=5)
+    assert wait_until(lambda: reaches_none(address, *ports), seconds=5)
     vps.run("ufw", "reload")
-    assert not any(reaches(address, port) for port in ports), "bans survive a reload of the firewall"
+    assert reaches_none(address, *ports), "bans survive a reload of the firewall"
     vps.run("systemctl", "restart", "fail2ban.service")
-    assert wait_until(lambda: not any(reaches(address, port) for port in ports), seconds=10), "bans survive a restart"
+    assert wait_until(lambda: reaches_none(address, *ports), seconds=10), "bans survive a restart"
     other = vps.address6 if family == "IPv4" else vps.address
     assert reaches(other, 22), "the other address of the same neighbour has done nothing"
     vps.run("fail2ban-client", "set", "sshd", "unbanip", NEIGHBOUR[family])
-    assert wait_until(lambda: all(reaches(address, port) for port in ports), seconds=5)
+    assert wait_until(lambda: reaches(address, *ports), seconds=5)
 
 
 def test_a_few_failures_cost_nothing(vps: Host, pardoned: None) -> None:
@@ -136,7 +125,8 @@ def test_the_address_of_a_run_is_not_banned_by_what_was_before(vps: Host, pardon
     result = vps.play(PLAYBOOK, "--tags", "hardening_fail2ban")
     assert result.rc == 0, result.output[-4000:]
     assert wait_until(lambda: "198.51.100.7" in banned(vps), seconds=20), "the others' failures were read back"
-    assert own not in banned(vps)
+    # Those of the test before may be among what is read back; nobody else is.
+    assert set(banned(vps)) <= {"198.51.100.7", "198.51.100.8"}
     assert vps.run("cat", "/run/daffathan-fail2ban-peer").strip() == own
     again = vps.play(PLAYBOOK, "--tags", "hardening_fail2ban")
     assert (again.rc, again.changed(vps.name)) == (0, 0), again.output[-4000:]

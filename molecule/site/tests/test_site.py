@@ -12,12 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from testinfra.host import Host as Inside
 
+from tests.support import containers
 from tests.support.lab import Host, attacker, running
 from tests.support.scan import open_ports, speaks_quic, udp_answer
 
 NAME = "molecule-site"
 SITE = "labs.example.test"
-REGISTRY = ("10.231.0.5", 5000)
 ECHO = """
 import socket
 with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as server:
@@ -118,10 +118,9 @@ def test_sshd_takes_keys_only(host: Inside) -> None:
     assert options["x11forwarding"] == "no"
 
 
-def test_containers_can_still_reach_the_network(host: Inside) -> None:
-    connect = f"import socket; print(socket.create_connection({REGISTRY!r}, timeout=10).getpeername()[0])"
+def test_containers_can_still_reach_the_network(vps: Host, host: Inside) -> None:
     api = host.check_output("docker ps --quiet --filter label=daffathan.service=api")
-    assert host.check_output("docker exec %s python3 -c %s", api, connect) == REGISTRY[0]
+    assert containers.reaches_the_registry(vps, api)
 
 
 @pytest.mark.parametrize(

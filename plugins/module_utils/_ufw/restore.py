@@ -252,16 +252,18 @@ def _say(text: str) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """`restore.py` puts back; `restore.py --confirm TOKEN` keeps the policy of this token and those before it."""
+    confirming = arguments[:1] == ["--confirm"]
     with _ufw_lock():
         waiting = pending()
         if waiting is None:
             _say("No policy waits for a confirmation.")
             return NOTHING_PENDING
-        if arguments[:1] == ["--confirm"]:
-            if arguments[1] not in waiting.tokens:
+        if confirming:
+            token = "".join(arguments[1:])
+            if token not in waiting.tokens:
                 _say("Another policy waits for its confirmation.")
                 return NOTHING_PENDING
-            keep(waiting, waiting.tokens.index(arguments[1]) + 1)
+            keep(waiting, waiting.tokens.index(token) + 1)
             _say("The policy is confirmed.")
         else:
             _say("Nobody confirmed the new policy: the firewall is put back as it was.")
@@ -271,7 +273,7 @@ def main(arguments: Sequence[str]) -> int:
                 return 1
             _drop(Waiting(waiting.boot_id, ()))
         done = pending() is None
-    if done and arguments[:1] == ["--confirm"]:
+    if done and confirming:
         stop_timer()
     return DONE
 

@@ -25,6 +25,7 @@ from tests.support.firewall import (
     without_times,
 )
 from tests.support.lab import Host, attacker
+from tests.support.neighbour import reaches
 
 ALLOW_DENIED = {"action": "allow", "port": str(DENIED), "proto": "tcp"}
 ALLOW_OPEN = {"action": "allow", "port": str(OPEN), "proto": "tcp"}
@@ -66,11 +67,6 @@ def test_a_ban_stays_in_front_and_bans(host: Host) -> None:
     assert "-ufw allow 7777/tcp" in purged.diff and added(host)[0] == f"ufw reject from {source} comment '{comment}'"
     assert not reaches(host.address, OPEN) and reaches(host.address6, OPEN)
     assert f"-ufw reject from {source}" in applied(host).diff and reaches(host.address, OPEN)
-
-
-def reaches(address: str, port: int) -> bool:
-    script = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 1).close(); print('yes')"
-    return attacker("python3", "-c", script, address, str(port), check=False).strip() == "yes"
 
 
 def test_source_profiles_are_the_rules_that_ufw_makes_of_them(host: Host) -> None:

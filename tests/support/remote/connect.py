@@ -4,8 +4,8 @@
 
 """Begin all the connections that are asked for at once, and tell what became of each.
 
-Runs on the neighbour host. Argument: JSON list of [source address, address, port]; prints a JSON list of
-`connected`, `refused` or `silent`.
+Runs on the neighbour host. Argument: JSON list of [source address, address, port], where an empty source is any; prints
+a JSON list of `connected`, `refused` or `silent`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ PATIENCE = 1.6
 def start(source: str, address: str, port: int) -> socket.socket:
     connection = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
     connection.setblocking(False)
-    connection.bind((source, 0))
+    if source:
+        connection.bind((source, 0))
     if connection.connect_ex((address, port)) not in (0, errno.EINPROGRESS):
         raise SystemExit(f"cannot connect from {source} to {address} at all")
     return connection

@@ -20,21 +20,14 @@ import time
 
 TICK = 0.02
 SSH = (
-    "ssh",
-    "-F",
-    "none",
-    "-o",
-    "BatchMode=yes",
-    "-o",
-    "StrictHostKeyChecking=no",
-    "-o",
-    "UserKnownHostsFile=/dev/null",
+    *("ssh", "-F", "none", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no"),
+    *("-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"),
 )
 
 
 def main(address: str, key: str, seconds: float, stop: str) -> None:
     session = subprocess.Popen(
-        [*SSH, "-o", "LogLevel=ERROR", "-i", key, f"root@{address}", "cat"],
+        [*SSH, "-i", key, f"root@{address}", "cat"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         bufsize=0,
@@ -52,18 +45,9 @@ def main(address: str, key: str, seconds: float, stop: str) -> None:
             raise SystemExit("the session ended")
         echoed, slowest = echoed + 1, max(slowest, time.monotonic() - sent)
         time.sleep(TICK)
+    peer = f"[{address}]" if ":" in address else address
     tcp = subprocess.run(
-        [
-            "ss",
-            "-Htni",
-            "state",
-            "established",
-            "dst",
-            f"[{address}]" if ":" in address else address,
-            "dport",
-            "=",
-            ":22",
-        ],
+        ["ss", "-Htni", *f"state established dst {peer} dport = :22".split()],
         capture_output=True,
         text=True,
         check=True,
