@@ -420,13 +420,12 @@ class Run:
 def run_until_kept(module: AnsibleModule) -> dict[str, Any]:
     """One run, and another for as long as a `ufw` that had read the former rules waited for the lock meanwhile."""
     results: list[dict[str, Any]] = []
-    for _ in range(ROUNDS):
+    waiting: list[int] = []
+    while not results or (waiting and len(results) < ROUNDS):
+        contenders.outlast(waiting, module.params["lock_timeout"])
         with FileLock(restore.LOCK, timeout=module.params["lock_timeout"], posix=True):
             results.append(Run(module).main())
             waiting = contenders.waiting(restore.LOCK) if results[-1]["changed"] and not module.check_mode else []
-        if not waiting:
-            break
-        contenders.outlast(waiting, module.params["lock_timeout"])
     first, last = results[0], results[-1]
     return {
         **last,
