@@ -9,7 +9,7 @@ SCENARIOS := site hardening
 export ANSIBLE_FORCE_COLOR ?= 0
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help packages setup setup-dev lab demo demo-clean check lint sanity sanity-latest unit docs-lint changelog-lint test integration integration-bare integration-platform integration-load checks-in-turn platform-in-turn molecule bench soak build clean
+.PHONY: help packages setup setup-dev lab demo demo-clean check static lint sanity sanity-latest unit docs-lint changelog-lint test integration integration-bare integration-platform integration-load checks-in-turn platform-in-turn molecule bench soak build clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -29,7 +29,9 @@ demo: setup ## a lab VPS becomes the running reference system; ends with a URL
 demo-clean: ## remove what `make demo` made: hosts, images, network, engine state
 	@python3 $(LAB) purge
 
-check: unit lint changelog-lint docs-lint sanity ## lint, sanity and unit tests (about 2 minutes)
+check: unit static ## lint, sanity and unit tests (about 2 minutes)
+
+static: lint changelog-lint docs-lint sanity
 
 lint: setup-dev ## ruff, mypy, ansible-lint
 	$(BIN)/ruff check .
@@ -82,7 +84,7 @@ integration: ## deploys under load, faults, restore, audit: pytest on lab VPSes
 	@$(MAKE) --no-print-directory --jobs 1 integration-bare integration-platform integration-load
 
 # Hosts that are set up mostly wait: side by side they take little longer than the longest. The checks are one lane of their
-# own, which begins, while the lab is built, with the unit tests of the load generator: they need some of the processor.
+# own. It begins, while the lab is built, with the unit tests: those of the load generator need their share of the processor.
 test: ## everything
 	@$(MAKE) --no-print-directory --jobs 4 platform-in-turn molecule-hardening integration-bare checks-in-turn
 	@$(MAKE) --no-print-directory integration-load
@@ -93,7 +95,8 @@ platform-in-turn: setup-dev lab
 	@env -u MAKEFLAGS $(MAKE) --no-print-directory integration-platform
 
 checks-in-turn: setup-dev
-	@env -u MAKEFLAGS tests/tools/background.sh $(MAKE) --no-print-directory check
+	@env -u MAKEFLAGS $(MAKE) --no-print-directory unit
+	@env -u MAKEFLAGS tests/tools/background.sh $(MAKE) --no-print-directory static
 
 bench: setup-dev ## measured comparisons; NAME=<name> runs one and prints its figures as JSON
 	@tests/tools/peers.sh $(BIN) .build/bench requirements-bench.txt
