@@ -19,15 +19,16 @@ from tests.support.neighbour import listen, outcomes, probe
 PLAYBOOK = "molecule/hardening/converge.yml"
 LOOPBACK, PUBLIC, DECLARED = 8085, 8086, 80
 WEB = {"action": "allow", "port": str(DECLARED), "proto": "tcp"}
-# One request after the other, until told to end: how many were answered, and how many were not.
+# Some fifty requests a second, until told to end: how many were answered, and how many were not.
 ASK = f"""
-import os, urllib.request
+import os, time, urllib.request
 answered = failed = 0
 while not os.path.exists("/tmp/stop-asking"):
     try:
         answered += urllib.request.urlopen("http://127.0.0.1:{LOOPBACK}/", timeout=5).status == 200
     except OSError:
         failed += 1
+    time.sleep(0.02)
 os.unlink("/tmp/stop-asking")
 open("/tmp/asked", "w").write(f"{{answered}} {{failed}}")
 """
