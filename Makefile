@@ -71,10 +71,10 @@ BARE := tests/integration/ufw_policy tests/integration/test_input_errors.py
 LAB_TESTS := $(BIN)/python -m pytest -v --durations 15
 
 integration-bare: setup-dev lab
-	$(LAB_TESTS) -n 2 --dist loadfile $(BARE)
+	$(LAB_TESTS) $(BARE)
 
 integration-platform: setup-dev lab
-	$(LAB_TESTS) -n 2 --dist loadfile -m "not load" $(BARE:%=--ignore=%) tests/integration
+	$(LAB_TESTS) -n 3 --dist loadfile -m "not load" $(BARE:%=--ignore=%) tests/integration
 
 # Under a measured load of 200 requests/s the machine belongs to one test; the others share it.
 integration-load: setup-dev lab
