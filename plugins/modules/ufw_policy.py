@@ -327,10 +327,12 @@ class Run:
         purge.refuse_to_lose(purging, strange)
         desired = purge.with_undeclared(declared, present, purging)
         peers = self.guarded(desired)
-        tables = kernel.read(host.families())
-        candidate = plan.transactions(desired, files, {family: restore.Table() for family in tables})
-        wanted = kernel.measure(candidate) if desired.enabled else {}
+        families = host.families()
+        candidate = plan.transactions(desired, files, {family: restore.Table() for family in families})
+        trial = kernel.Trial(candidate if desired.enabled else {})
+        tables = kernel.read(families)
         unit_enabled = host.unit_enabled()
+        wanted = trial.tables()
         operations = plan.plan(desired, files, tables, wanted, unit_enabled=unit_enabled)
         found = drift.of_kernel(present, files, tables, candidate, wanted)
         notes = [*(f"no rule of ufw: {line}" for line in strange), *(f"kernel: {line}" for line in found)]

@@ -57,29 +57,50 @@ def stop(families: Iterable[int]) -> None:
 
 
 def measure(transactions: Mapping[int, str]) -> dict[int, Table]:
-    """What the kernel makes of the transactions, tried in a network namespace of its own."""
+    """What the kernel makes of the transactions."""
+    return Trial(transactions).tables()
+
+
+class Trial:
+    """Transactions on trial, each family in a network namespace of its own, while the caller goes on."""
+
+    def __init__(self, transactions: Mapping[int, str]) -> None:
+        self._children = {family: _start(family, text) for family, text in transactions.items()}
+
+    def tables(self) -> dict[int, Table]:
+        """What the kernel made of them; KernelError if it refused one."""
+        answers = {family: _answer(*child) for family, child in self._children.items()}
+        for answer in answers.values():
+            if "error" in answer:
+                raise KernelError(answer["error"])
+        return {family: parse(answer["saved"]) for family, answer in answers.items()}
+
+
+def _start(family: int, transaction: str) -> tuple[int, int]:
+    """The process that tries, and the end of the pipe that it answers through."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         # Nothing may leave this branch: the child would go on as a second copy of the module.
         try:
             os.close(reader)
-            answer = _measure(transactions)
+            answer = _try(family, transaction)
             with os.fdopen(writer, "w") as pipe:
                 json.dump(answer, pipe)
         finally:
             os._exit(0)
     os.close(writer)
+    return pid, reader
+
+
+def _answer(pid: int, reader: int) -> dict[str, str]:
     with os.fdopen(reader) as pipe:
         text = pipe.read()
     os.waitpid(pid, 0)
-    answer = json.loads(text or '{"error": "the trial ended without an answer"}')
-    if "error" in answer:
-        raise KernelError(answer["error"])
-    return {int(family): parse(saved) for family, saved in answer.items()}
+    return dict(json.loads(text or '{"error": "the trial ended without an answer"}'))
 
 
-def _measure(transactions: Mapping[int, str]) -> dict[str, str]:
+def _try(family: int, transaction: str) -> dict[str, str]:
     try:
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.unshare(CLONE_NEWNET) != 0:
@@ -87,17 +108,16 @@ def _measure(transactions: Mapping[int, str]) -> dict[str, str]:
                 "error": f"no network namespace for the trial: {os.strerror(ctypes.get_errno())}. In a container, "
                 "allow it to make some (`user.max_net_namespaces`, seccomp). Nothing was changed."
             }
-        load(transactions)
-        return {str(family): save(family) for family in transactions}
+        load({family: transaction})
+        return {"saved": save(family)}
     except CommandError as error:
-        return {"error": explain(str(error), transactions)}
+        return {"error": explain(str(error), family, transaction)}
 
 
-def explain(error: str, transactions: Mapping[int, str]) -> str:
+def explain(error: str, family: int, transaction: str) -> str:
     """What iptables-restore complained about, with the line it means and where that may come from."""
     number = re.search(r"\bline:? (\d+)", error)
-    family = 6 if error.startswith(RESTORE[6]) else 4
-    lines = transactions[family].splitlines()
+    lines = transaction.splitlines()
     at = int(number[1]) - 1 if number else -1
     said = f" It stopped at `{lines[at]}`." if 0 <= at < len(lines) else ""
     six = "6" if family == 6 else ""

@@ -404,12 +404,14 @@ def test_the_table_in_the_output_of_iptables_save() -> None:
         ),
         ("iptables-restore --noflush: exit status 2: Error occurred at line: 3", "-A bad", "after.rules"),
         ("ip6tables-restore --noflush: exit status 1: line 2 failed", ":six", "before6.rules"),
+        ("ip6tables-save -t filter: exit status 1: line 2 failed", ":six", "after6.rules"),
     ],
 )
 def test_what_the_kernel_refuses_is_shown(error: str, line: str, file: str) -> None:
-    message = kernel.explain(error, {4: "*filter\n:four\n-A bad\n", 6: "*filter\n:six\n"})
+    family, transaction = (6, "*filter\n:six\n") if error.startswith("ip6") else (4, "*filter\n:four\n-A bad\n")
+    message = kernel.explain(error, family, transaction)
     assert f"`{line}`" in message and file in message and error in message and "nothing was changed" in message
-    assert "It stopped" not in kernel.explain("iptables-restore: exit status 4: locked", {4: "", 6: ""})
+    assert "It stopped" not in kernel.explain("iptables-restore: exit status 4: locked", 4, "")
 
 
 @pytest.mark.parametrize(
@@ -429,7 +431,7 @@ def test_what_the_kernel_refuses_is_shown(error: str, line: str, file: str) -> N
     ],
 )
 def test_what_the_kernel_lacks_is_named(said: str, words: list[str]) -> None:
-    message = kernel.explain(f"iptables-restore --noflush: exit status 4: {said}", {4: "*filter\n:four\n-A bad\n"})
+    message = kernel.explain(f"iptables-restore --noflush: exit status 4: {said}", 4, "*filter\n:four\n-A bad\n")
     assert all(word in message for word in words) and said in message
 
 
