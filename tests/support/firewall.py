@@ -7,12 +7,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from dataclasses import dataclass
 from typing import Any
 
-from tests.support.lab import BIN, PROJECT, Host
+from tests.support.ansible import Run, module
+from tests.support.lab import BIN, Host
 from tests.support.neighbour import reaches
 
 OPEN, DENIED, OPEN4 = 9001, 9002, 9003
@@ -38,12 +37,16 @@ class Answer:
         return self.result["changed"]
 
 
-def argv(host: Host, *, interpreter: str = "", ssh_port: int = 22, **options: Any) -> list[str]:
-    """The command that runs the module on the host."""
-    words = [str(BIN / "ansible"), host.name, "--inventory", str(host.inventory), "--become", "--diff"]
+def arguments(host: Host, *, interpreter: str = "", ssh_port: int = 22, **options: Any) -> list[str]:
+    """Those of `ansible` for one run of the module on the host."""
+    words = [*module(host, "ufw_policy", {"rules": RULES, **options}), "--become", "--diff"]
     words += ["--extra-vars", f"ansible_python_interpreter={interpreter}"] if interpreter else []
-    words += ["--extra-vars", json.dumps({"ansible_port": ssh_port})]
-    return [*words, "--module-name", "daffathan.platform.ufw_policy", "--args", json.dumps({"rules": RULES, **options})]
+    return [*words, "--extra-vars", json.dumps({"ansible_port": ssh_port})]
+
+
+def command(host: Host, **options: Any) -> list[str]:
+    """A command that runs the module on the host, for a test that ends it."""
+    return [str(BIN / "ansible"), *arguments(host, **options)]
 
 
 def policy(host: Host, *, check: bool = False, patience: int = 0, **options: Any) -> Answer:
@@ -51,16 +54,8 @@ def policy(host: Host, *, check: bool = False, patience: int = 0, **options: Any
 
     :param patience: seconds that Ansible waits for the host's answer, where many runs share the machine.
     """
-    environment = {"ANSIBLE_CALLBACK_RESULT_FORMAT": "json"} | ({"ANSIBLE_TIMEOUT": str(patience)} if patience else {})
-    run = subprocess.run(
-        [*argv(host, **options), *(["--check"] if check else [])],
-        cwd=PROJECT,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=300 + patience,
-        check=False,
-    )
+    flags = [*(["--check"] if check else []), *(["--timeout", str(patience)] if patience else [])]
+    run = Run("ansible", *arguments(host, **options), *flags).result(timeout=300 + patience)
     diff, found, rest = run.stdout.partition(f"{host.name} | ")
     state, arrow, answer = rest.partition("=> ")
     assert found and arrow, run.stdout + run.stderr

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import re
 import subprocess
 import sys
@@ -19,7 +18,8 @@ from pathlib import Path
 
 import yaml
 
-PROJECT = Path(__file__).resolve().parents[2]
+from tests.support.ansible import PROJECT, Run
+
 LAB = PROJECT / "tests" / "lab" / "lab.py"
 sys.path.insert(0, str(LAB.parent))
 
@@ -129,21 +129,11 @@ class Host:
 def play(host: Host, playbook: str, *arguments: str, timeout: float = 1200, **extra: object) -> PlayResult:
     path = playbook if "/" in playbook else f"playbooks/{playbook}.yml"
     argv = [
-        *(str(BIN / "ansible-playbook"), path, "--inventory", str(host.inventory), "--inventory", "inventories/demo"),
+        *(path, "--inventory", str(host.inventory), "--inventory", "inventories/demo"),
         *("--extra-vars", json.dumps({"target": host.name, **extra})),
         *arguments,
     ]
-    result = subprocess.run(
-        argv,
-        cwd=PROJECT,
-        # The recap is parsed: no colours, even where the caller wants them for itself.
-        env={**os.environ, "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
+    result = Run("ansible-playbook", *argv, merged=True).result(timeout)
     return PlayResult(result.returncode, result.stdout, parse_recap(result.stdout))
 
 

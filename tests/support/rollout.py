@@ -7,14 +7,14 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.support.lab import BIN, LAB, PROJECT, Host
+from tests.support.ansible import Run, answer, module
+from tests.support.lab import LAB, Host
 
 APPS = "/var/lib/daffathan/apps"
 GATEWAY_APPS = "/etc/daffathan/gateway/apps"
@@ -26,24 +26,14 @@ class Call:
     """One run of the module, from its start on; `result` waits for its end."""
 
     def __init__(self, host: Host, options: Mapping[str, Any], *flags: str) -> None:
-        argv = [str(BIN / "ansible"), host.name, "--inventory", str(host.inventory), "--become", *flags]
-        argv += ["--module-name", "daffathan.platform.compose_rollout", "--args", json.dumps(options)]
-        self.process = subprocess.Popen(
-            argv,
-            cwd=PROJECT,
-            env={**os.environ, "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        self.run = Run("ansible", *module(host, "compose_rollout", options), "--become", *flags, merged=True)
         self.output = ""
 
     def result(self) -> dict[str, Any]:
         """What the module returned; `failed` tells whether it failed."""
-        self.output = self.process.communicate(timeout=300)[0]
-        state, found, answer = self.output.partition("=> ")
-        assert found, self.output
-        return {**json.JSONDecoder().raw_decode(answer)[0], "failed": "FAILED" in state}
+        done = self.run.result()
+        self.output = done.stdout
+        return answer(done)
 
 
 def rollout(host: Host, options: Mapping[str, Any], *flags: str) -> dict[str, Any]:
@@ -59,13 +49,12 @@ def killed_at(host: Host, options: Mapping[str, Any], line: int) -> dict[str, An
     killer = subprocess.Popen([*argv, str(options["app"]), str(line)], stdout=subprocess.PIPE, text=True)
     assert killer.stdout is not None
     assert killer.stdout.readline() == "watching\n"
-    call = Call(host, options)
-    output = call.process.communicate(timeout=300)[0]
+    done = Call(host, options).run.result()
     # The watcher ends by itself once the lock has been held and is free again.
     said = killer.communicate(timeout=60)[0].strip()
     if not said:
         return None
-    assert call.process.returncode != 0, output
+    assert done.returncode != 0, done.stdout
     return dict(json.loads(said))
 
 

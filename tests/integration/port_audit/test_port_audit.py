@@ -7,16 +7,14 @@
 from __future__ import annotations
 
 import functools
-import json
-import os
-import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from tests.support.lab import BIN, PROJECT, Host, LabError, attacker
+from tests.support.ansible import Run, answer, module
+from tests.support.lab import Host, LabError, attacker
 from tests.support.scan import open_ports, udp_answer
 
 IMAGE = "registry.lab:5000/daffathan/api:1.0.0"
@@ -45,15 +43,7 @@ while True:
 
 def audit(host: Host, **options: Any) -> dict[str, Any]:
     """The result of the module on a host; `failed` tells whether it failed."""
-    argv = [str(BIN / "ansible"), host.name, "--inventory", str(host.inventory), "--become"]
-    argv += ["--module-name", "daffathan.platform.port_audit", "--args", json.dumps({"expected": [SSH], **options})]
-    environment = {**os.environ, "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
-    result = subprocess.run(
-        argv, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, text=True, timeout=120, check=False
-    )
-    state, found, answer = result.stdout.partition("=> ")
-    assert found, result.stdout
-    return {**json.loads(answer), "failed": "FAILED" in state}
+    return answer(Run("ansible", *module(host, "port_audit", {"expected": [SSH], **options}), "--become").result())
 
 
 def ids(result: dict[str, Any]) -> set[str]:
@@ -294,12 +284,7 @@ def test_what_waits_to_be_opened(vps: Host) -> None:
 
 def test_without_root_nothing_passes(vps: Host) -> None:
     firewall(vps)
-    argv = [str(BIN / "ansible"), vps.name, "--inventory", str(vps.inventory)]
-    argv += ["--module-name", "daffathan.platform.port_audit", "--args", json.dumps({"expected": [SSH]})]
-    environment = {**os.environ, "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
-    result = subprocess.run(
-        argv, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, text=True, timeout=120, check=False
-    )
+    result = Run("ansible", *module(vps, "port_audit", {"expected": [SSH]})).result()
     assert result.returncode != 0
     assert "rules-not-examined" in result.stdout and "engine-not-examined" in result.stdout
 

@@ -31,7 +31,7 @@ def addresses(vps: Host) -> Iterator[None]:
     """A second address of each family for the neighbour, and listeners on the ports of the tests."""
     seconds = [f"{SOURCES[4][1]}/24", f"{SOURCES[6][1]}/64"]
     for address in seconds:
-        # Deprecated from the start: nothing that the neighbour does beside these tests may come from it (RFC 6724, rule 3).
+        # Deprecated from the start: what the neighbour does beside these tests may not come from it (RFC 6724, rule 3).
         unasked = ["nodad", "preferred_lft", "0"] if ":" in address else []
         attacker("ip", "address", "add", address, "dev", "eth0", *unasked)
     listen(vps, *PORTS, unit="test-listen-verdicts")

@@ -18,7 +18,7 @@ from tests.support.firewall import (
     OPEN,
     RULES,
     applied,
-    argv,
+    command,
     connects,
     policy,
     shell,
@@ -61,8 +61,8 @@ def reboot(host: Host) -> None:
 def waiting_for_a_connection(host: Host, seconds: int) -> Iterator[None]:
     """A controller that has sent a policy nobody can confirm; it is killed at the end."""
     # In a PID namespace, so that no ssh of it lives on, connects after all and confirms.
-    command = ["unshare", "--pid", "--fork", "--kill-child", *argv(host, **LOCKOUT, rollback_timeout=seconds)]
-    controller = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.DEVNULL)
+    argv = ["unshare", "--pid", "--fork", "--kill-child", *command(host, **LOCKOUT, rollback_timeout=seconds)]
+    controller = subprocess.Popen(argv, cwd=PROJECT, stdout=subprocess.DEVNULL)
     try:
         shut = "test -e " + PENDING + " && ! iptables -S ufw-user-input | grep -q 'dport 22 '"
         assert wait_until(lambda: host.rc("bash", "-c", shut) == 0, seconds=30)
