@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from ansible_collections.daffathan.platform.plugins.module_utils._ufw import tuples
-from ansible_collections.daffathan.platform.plugins.module_utils._ufw.model import InputError, Policy, Rule
+from ansible_collections.daffathan.platform.plugins.module_utils._ufw.model import InputError, Policy, Rule, network
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,8 @@ def matches(rule: Rule, peer: Peer) -> bool:
         and rule.proto in ("any", "tcp")
         and rule.sport == "any"
         and _port_in(peer.port, rule.dport)
-        and ipaddress.ip_address(peer.address) in ipaddress.ip_network(rule.src, strict=False)
-        and ipaddress.ip_address(peer.local) in ipaddress.ip_network(rule.dst, strict=False)
+        and ipaddress.ip_address(peer.address) in network(rule.src)
+        and ipaddress.ip_address(peer.local) in network(rule.dst)
         and _interface_matches(rule, peer)
     )
 

@@ -8,7 +8,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass, replace
+from functools import cache, cached_property
 
 ACTIONS = ("allow", "deny", "reject", "limit")
 POLICIES = ("allow", "deny", "reject")
@@ -27,6 +29,12 @@ ANYWHERE = {4: "0.0.0.0/0", 6: "::/0"}
 
 class InputError(Exception):
     """An option cannot be used; the message names it, its value and the remedy."""
+
+
+@cache
+def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """The network of a rule's source or destination. :raises ValueError: it is none."""
+    return ipaddress.ip_network(text, strict=False)
 
 
 @dataclass(frozen=True)
@@ -54,7 +62,7 @@ class Rule:
             if not getattr(self, name):
                 object.__setattr__(self, name, ANYWHERE[self.family])
 
-    @property
+    @cached_property
     def identity(self) -> Rule:
         """What UFW tells rules apart by: two rules of one identity cannot both exist."""
         return replace(self, action="allow", log="", comment="")

@@ -8,12 +8,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 
 from ansible_collections.daffathan.platform.plugins.module_utils._ufw import tuples
-from ansible_collections.daffathan.platform.plugins.module_utils._ufw.model import Rule
+from ansible_collections.daffathan.platform.plugins.module_utils._ufw.model import Rule, network
 
 # Of ports; small enough to tell rules apart, and large enough for one that is for many ports.
 _BLOCK = 64
@@ -29,8 +28,8 @@ def covers(first: Rule, second: Rule) -> bool:
         and _ports_cover(first.sport, second.sport)
         and _interface_covers(first.interface_in, second.interface_in)
         and _interface_covers(first.interface_out, second.interface_out)
-        and _network(second.src).subnet_of(_network(first.src))  # type: ignore[arg-type]
-        and _network(second.dst).subnet_of(_network(first.dst))  # type: ignore[arg-type]
+        and network(second.src).subnet_of(network(first.src))  # type: ignore[arg-type]
+        and network(second.dst).subnet_of(network(first.dst))  # type: ignore[arg-type]
     )
 
 
@@ -43,8 +42,8 @@ def overlaps(first: Rule, second: Rule) -> bool:
         and _ports_meet(first.sport, second.sport)
         and _interfaces_meet(first.interface_in, second.interface_in)
         and _interfaces_meet(first.interface_out, second.interface_out)
-        and _network(first.src).overlaps(_network(second.src))
-        and _network(first.dst).overlaps(_network(second.dst))
+        and network(first.src).overlaps(network(second.src))
+        and network(first.dst).overlaps(network(second.dst))
     )
 
 
@@ -65,10 +64,10 @@ def covered(rules: Sequence[Rule]) -> Iterator[tuple[Rule, Rule]]:
             # What this one covers, the other does too: it need not be in the index.
             yield rule, found
             continue
-        network = _network(rule.src)
-        prefixes.add(network.prefixlen)
+        source = network(rule.src)
+        prefixes.add(source.prefixlen)
         for port in _blocks(rule.dport):
-            index.setdefault((rule.chain, str(network), port), []).append(place)
+            index.setdefault((rule.chain, str(source), port), []).append(place)
 
 
 def warnings(declared: Mapping[Rule, str]) -> list[str]:
@@ -164,13 +163,8 @@ def _blocks(ports: str) -> list[str | int]:
     return sorted({block for low, high in _spans(ports) for block in range(low // _BLOCK, high // _BLOCK + 1)})
 
 
-@cache
-def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
-    return ipaddress.ip_network(text, strict=False)
-
-
 def _supernets(text: str, prefixes: Iterable[int]) -> Iterator[str]:
-    network = _network(text)
+    whole = network(text)
     for prefix in prefixes:
-        if prefix <= network.prefixlen:
-            yield str(network.supernet(new_prefix=prefix))
+        if prefix <= whole.prefixlen:
+            yield str(whole.supernet(new_prefix=prefix))

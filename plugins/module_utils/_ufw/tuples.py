@@ -9,14 +9,15 @@
 from __future__ import annotations
 
 import binascii
-import ipaddress
 import re
+from functools import cache
 
 from ansible_collections.daffathan.platform.plugins.module_utils._ufw.model import (
     ACTIONS,
     ANYWHERE,
     PORTLESS_PROTOCOLS,
     Rule,
+    network,
 )
 
 MARK = "### tuple ###"
@@ -75,7 +76,7 @@ def parse(line: str, family: int) -> Rule:
     if not all(port == "any" or _PORT.match(port) for port in (fields[2], fields[4])):
         raise TupleError(line)
     try:
-        versions = {ipaddress.ip_network(address, strict=False).version for address in (fields[3], fields[5])}
+        versions = {network(address).version for address in (fields[3], fields[5])}
         comment = binascii.unhexlify(encoded.strip()).decode("utf-8")
     except ValueError as error:
         raise TupleError(line) from error
@@ -100,6 +101,7 @@ def parse(line: str, family: int) -> Rule:
     )
 
 
+@cache
 def parse_file(text: str, family: int) -> tuple[tuple[Rule, ...], tuple[str, ...]]:
     """The rules of user.rules or user6.rules in order, and the lines that are none and would be lost."""
     rules: list[Rule] = []

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ FAR = Rule(4, "allow", "udp", "53", src="198.51.100.0/24")
 
 
 def tagged(rule: Rule, comment: str) -> Rule:
-    return Rule(**{**rule.__dict__, "comment": comment})
+    return replace(rule, comment=comment)
 
 
 def merged(mine: list[Rule], theirs: list[Rule], purging: Purge) -> list[Rule]:
