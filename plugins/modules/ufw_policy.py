@@ -288,7 +288,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._ufw import (
     shadow,
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._ufw.arguments import argument_spec
-from ansible_collections.daffathan.platform.plugins.module_utils._ufw.model import InputError, Policy
+from ansible_collections.daffathan.platform.plugins.module_utils._ufw.model import InputError, Policy, Rule
 
 # For the change itself, where nobody waits for a new connection.
 WHILE_CHANGING = 60
@@ -322,14 +322,15 @@ class Run:
             return self.on_a_bare_host()
         files = host.read_files()
         present = plan.current_policy(files)
-        declared = self.declared()
+        rules, declared = self.declared()
         strange = plan.strange_lines(files, declared)
         purge.refuse_to_lose(purging, strange)
         desired = purge.with_undeclared(declared, present, purging)
-        peers = self.guarded(desired)
         families = host.families()
         candidate = plan.transactions(desired, files, {family: restore.Table() for family in families})
         trial = kernel.Trial(candidate if desired.enabled else {})
+        # What needs no answer from the trial is done while it runs.
+        peers = self.examined(rules, desired)
         tables = kernel.read(families)
         unit_enabled = host.unit_enabled()
         wanted = trial.tables()
@@ -388,13 +389,14 @@ class Run:
             return {"confirmed": False, "timeout": 0}
         return {"confirmed": False, "timeout": self.timeout(desired), "confirm": rollback.argv("--confirm", token)}
 
-    def declared(self) -> Policy:
+    def declared(self) -> tuple[dict[Rule, str], Policy]:
+        """The rules, each with the entry that it comes from, and the policy that they make."""
         rules = options.parse_rules(self.params, host.read_profiles())
-        self.warn([*shadow.warnings(rules), host.legacy_rules()])
-        return options.parse_policy(self.params, rules)
+        return rules, options.parse_policy(self.params, rules)
 
-    def guarded(self, desired: Policy) -> list[guard.Peer]:
-        """The peers that the policy was checked for."""
+    def examined(self, rules: dict[Rule, str], desired: Policy) -> list[guard.Peer]:
+        """The SSH peers that the policy was checked for; warns of what it cannot do."""
+        self.warn([*shadow.warnings(rules), host.legacy_rules()])
         if not self.params["ssh_guard"]:
             return []
         own, others = host.ssh_peers()
@@ -407,8 +409,8 @@ class Run:
 
     def on_a_bare_host(self) -> dict[str, Any]:
         """A dry run before UFW is installed: the whole policy is new."""
-        desired = self.declared()
-        peers = self.guarded(desired)
+        rules, desired = self.declared()
+        peers = self.examined(rules, desired)
         return {
             "changed": True,
             "actions": ["write the files of UFW", "load the rules into the kernel (IPv4, IPv6)"],
