@@ -71,7 +71,7 @@ BARE := tests/integration/ufw_policy tests/integration/test_input_errors.py
 LAB_TESTS := $(BIN)/python -m pytest -v --durations 15
 
 integration-bare: setup-dev lab
-	$(LAB_TESTS) $(BARE)
+	$(LAB_TESTS) -n 2 --dist loadfile $(BARE)
 
 integration-platform: setup-dev lab
 	$(LAB_TESTS) -n 3 --dist loadfile -m "not load" $(BARE:%=--ignore=%) tests/integration
