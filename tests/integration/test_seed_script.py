@@ -13,8 +13,6 @@ import pytest
 from tests.support.lab import Host
 from tests.support.seed import seed_host, update_under_load
 
-pytestmark = pytest.mark.load
-
 
 @pytest.fixture(scope="module")
 def host() -> Iterator[Host]:

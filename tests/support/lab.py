@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import re
@@ -51,11 +52,37 @@ def _engine() -> tuple[Lab, Engine]:
     return settings, require(settings)
 
 
-def execute(host: str, *argv: str, check: bool = True, timeout: float = 900) -> subprocess.CompletedProcess[str]:
-    """A command that root runs on a host of the lab: `lab.py exec`, without a Python process for each of hundreds."""
+# Per host: the identity of its container, and the process that is its init.
+_inits: dict[str, tuple[str, str]] = {}
+
+
+def _init(host: str) -> str:
+    """The init of a host that is up, as a process of this machine. :raises LabError: the host is not up."""
+    identity, pid = _inits.get(host, ("", ""))
+    with contextlib.suppress(OSError):
+        if identity and identity in Path("/proc", pid, "cgroup").read_text():
+            return pid
     settings, engine = _engine()
+    known = engine.run("inspect", "--format", "{{.Id}} {{.State.Pid}}", settings.container(host), check=False)
+    identity, _, pid = known.stdout.strip().partition(" ")
+    if pid in ("", "0"):
+        raise LabError(f"{host}: it is not up. {known.stderr}")
+    _inits[host] = (identity, pid)
+    return pid
+
+
+def inside(host: str, *argv: str) -> list[str]:
+    """A command that runs another one as root on a host of the lab.
+
+    It does what `lab.py exec` does for a twentieth of the processor time, and the tests run thousands.
+    """
+    environment = ("HOME=/root", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+    return ["env", "-i", *environment, "nsenter", "--target", _init(host), "--all", *argv]
+
+
+def execute(host: str, *argv: str, check: bool = True, timeout: float = 900) -> subprocess.CompletedProcess[str]:
     result = subprocess.run(
-        engine.argv("exec", settings.container(host), *argv),
+        inside(host, *argv),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

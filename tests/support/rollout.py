@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tests.support.ansible import Run, answer, module
-from tests.support.lab import LAB, Host
+from tests.support.lab import Host, inside
 
 APPS = "/var/lib/daffathan/apps"
 GATEWAY_APPS = "/etc/daffathan/gateway/apps"
@@ -45,7 +44,7 @@ def killed_at(host: Host, options: Mapping[str, Any], line: int) -> dict[str, An
 
     The last line it wrote; None where the run ended before.
     """
-    argv = [sys.executable, str(LAB), "exec", host.name, "--", "python3", "-u", "-c", KILLER.read_text()]
+    argv = inside(host.name, "python3", "-u", "-c", KILLER.read_text())
     killer = subprocess.Popen([*argv, str(options["app"]), str(line)], stdout=subprocess.PIPE, text=True)
     assert killer.stdout is not None
     assert killer.stdout.readline() == "watching\n"
