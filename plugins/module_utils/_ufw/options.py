@@ -13,6 +13,7 @@ import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from ansible_collections.daffathan.platform.plugins.module_utils._ufw import purge, tuples
@@ -23,6 +24,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._ufw.model impo
     InputError,
     Policy,
     Rule,
+    network,
 )
 
 Profiles = Mapping[str, Sequence[tuple[str, str]]]
@@ -43,8 +45,9 @@ def parse_rules(options: Mapping[str, Any], profiles: Profiles) -> dict[Rule, st
         if not options["ipv6"]:
             found = _only_ipv4(found, where)
         _refuse_duplicates(found, where, seen)
-        tag = options["tag"]
-        rules.update({replace(rule, comment=purge.mark(rule.comment, tag, where)): where for rule in found})
+        if options["tag"]:
+            found = [replace(rule, comment=purge.mark(rule.comment, options["tag"], where)) for rule in found]
+        rules.update(dict.fromkeys(found, where))
     return rules
 
 
@@ -121,26 +124,33 @@ def _families(entry: Mapping[str, Any], where: str) -> list[int]:
 
 
 def _network(value: str, where: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    problem = _problem(value)
+    if problem:
+        raise InputError(f"{where}: {value} {problem}")
+    return network(value)
+
+
+@cache
+def _problem(value: str) -> str:
+    """Why a value cannot be the source or destination of a rule, and what to write; empty where it can."""
     if "%" in value:
-        raise InputError(f"{where}: {value} has a zone, which a rule cannot have. Give the interface on its own.")
+        return "has a zone, which a rule cannot have. Give the interface on its own."
     try:
-        network = ipaddress.ip_network(value, strict=False)
+        found = network(value)
     except ValueError as error:
-        raise InputError(
-            f"{where}: {value} is no address ({error}). Give 192.0.2.1, 192.0.2.0/24, 2001:db8::/32 or any."
-        ) from None
-    if "/" in value and str(ipaddress.ip_interface(value).ip) != str(network.network_address):
-        raise InputError(f"{where}: {value} has bits set behind its prefix. Write {network}, or the single address.")
-    if isinstance(network, ipaddress.IPv6Network) and network.network_address.ipv4_mapped is not None:
-        raise InputError(f"{where}: {value} is an IPv4 address in IPv6 clothes. Write it as an IPv4 address.")
-    return network
+        return f"is no address ({error}). Give 192.0.2.1, 192.0.2.0/24, 2001:db8::/32 or any."
+    if "/" in value and ipaddress.ip_interface(value).ip != found.network_address:
+        return f"has bits set behind its prefix. Write {found}, or the single address."
+    if isinstance(found, ipaddress.IPv6Network) and found.network_address.ipv4_mapped is not None:
+        return "is an IPv4 address in IPv6 clothes. Write it as an IPv4 address."
+    return ""
 
 
 def _address(value: Any, family: int, where: str) -> str:
     if value in (None, "any"):
         return ANYWHERE[family]
-    network = _network(str(value), where)
-    return str(network.network_address) if network.prefixlen == network.max_prefixlen else str(network)
+    found = _network(str(value), where)
+    return str(found.network_address) if found.prefixlen == found.max_prefixlen else str(found)
 
 
 def _interface(value: Any, where: str) -> str:

@@ -100,10 +100,8 @@ def has_tag(comment: str, tag: str) -> bool:
     return comment == tag or comment.startswith(f"{tag}: ")
 
 
-def mark(comment: str, tag: str | None, where: str) -> str:
+def mark(comment: str, tag: str, where: str) -> str:
     """The comment of a declared rule as it is written."""
-    if not tag:
-        return comment
     if has_tag(comment, tag):
         raise InputError(
             f"{where}.comment: {comment!r} begins with the tag, which is put in front of every comment. "
