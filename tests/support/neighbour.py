@@ -24,7 +24,8 @@ Counts = dict[str, dict[str, int]]
 def listen(host: Host, *ports: int, unit: str = "test-listen") -> None:
     """Accept connections on these ports of the VPS, over IPv4 and IPv6, until it is gone."""
     source = (REMOTE / "listen.py").read_text()
-    host.run("systemd-run", f"--unit={unit}", "--collect", "python3", "-c", source, *map(str, ports))
+    notified = ("--property", "Type=notify")
+    host.run("systemd-run", f"--unit={unit}", *notified, "--collect", "python3", "-c", source, *map(str, ports))
 
 
 def outcomes(wanted: list[tuple[str, str, int]]) -> list[str]:
