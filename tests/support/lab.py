@@ -81,6 +81,7 @@ def inside(host: str, *argv: str) -> list[str]:
 
 
 def execute(host: str, *argv: str, check: bool = True, timeout: float = 900) -> subprocess.CompletedProcess[str]:
+    """A command that root runs on a host of the lab, at its end."""
     result = subprocess.run(
         inside(host, *argv),
         stdin=subprocess.DEVNULL,

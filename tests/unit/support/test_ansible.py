@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.ansible import Run
+from tests.support.lab import wait_until
 
 PLAYBOOK = """
 - hosts: localhost
@@ -25,6 +26,13 @@ def playbook(folder: Path, *argv: str) -> str:
     path = folder / "playbook.yml"
     path.write_text(PLAYBOOK.format(argv=list(argv)))
     return str(path)
+
+
+def ended(pid: str) -> bool:
+    try:
+        return ") Z " in Path("/proc", pid, "stat").read_text()
+    except OSError:
+        return True
 
 
 def test_output_and_status_are_those_of_the_program(tmp_path: Path) -> None:
@@ -46,8 +54,8 @@ def test_errors_are_told_apart_or_merged() -> None:
 def test_a_run_that_takes_too_long_ends_with_all_it_started(tmp_path: Path) -> None:
     path = playbook(tmp_path, "sh", "-c", f"echo $$ > {tmp_path}/pid; exec sleep 60")
     run = Run("ansible-playbook", path, "--inventory", "localhost,", "--connection", "local")
+    pid = tmp_path / "pid"
+    assert wait_until(lambda: pid.exists() and pid.read_text().strip(), seconds=60)
     with pytest.raises(subprocess.TimeoutExpired):
-        run.result(timeout=4)
-    pid = (tmp_path / "pid").read_text().strip()
-    state = Path(f"/proc/{pid}/stat")
-    assert not state.exists() or ") Z " in state.read_text()
+        run.result(timeout=0.1)
+    assert wait_until(lambda: ended(pid.read_text().strip()), seconds=10)
