@@ -167,6 +167,30 @@ def test_a_graceful_end_ends_held_connections_properly(port: int) -> None:
     assert report.latency_ms["slow"]["max"] >= 1500
 
 
+def test_a_websocket_stays_open_until_its_close_frame_is_answered(port: int) -> None:
+    handshake = (
+        b"GET /ws HTTP/1.1\r\nHost: sample\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: c2FtcGxlIHNlcnZpY2UuLg==\r\n\r\n"
+    )
+    mask = bytes(4)
+    text, close = b"\x81\x81" + mask + b"x", b"\x88\x82" + mask + (1001).to_bytes(2, "big")
+    with sample(port) as service, socket.create_connection(("127.0.0.1", port), 5) as client:
+        client.sendall(handshake)
+        assert client.recv(4096).startswith(b"HTTP/1.1 101 ")
+        client.sendall(text)
+        assert client.recv(4096) == b"\x81\x01x"
+        service.send_signal(signal.SIGTERM)
+        assert client.recv(4096).startswith(b"\x88\x0a" + (1001).to_bytes(2, "big"))
+        client.sendall(text)
+        client.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            client.recv(4096)
+        client.settimeout(5)
+        client.sendall(close)
+        assert client.recv(4096) == b""
+        assert service.wait(10) == 0
+
+
 def test_an_ungraceful_end_cuts_them(port: int) -> None:
     with sample(port, GRACEFUL="0") as service, Load(f"http://127.0.0.1:{port}", rate=50, lag_limit=1) as load:
         time.sleep(1)

@@ -36,7 +36,6 @@ import sys
 import time
 import traceback
 import uuid
-import weakref
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -210,13 +209,12 @@ class Service:
         self.now = now
         self.started = time.monotonic()
         self.closing = asyncio.Event()
-        self.sockets: weakref.WeakKeyDictionary[web.WebSocketResponse, asyncio.Event] = weakref.WeakKeyDictionary()
+        self.sockets: set[asyncio.Task[None]] = set()
         self.database = Database(now.database) if now.database else None
 
     def application(self) -> web.Application:
         app = web.Application(client_max_size=BODY_LIMIT, middlewares=[self.log_request])
         app.on_response_prepare.append(self.mark)
-        app.on_shutdown.append(self.end_streams)
         app.on_cleanup.append(self.disconnect)
         routes: list[tuple[str, str, Handler]] = [
             ("GET", "/", self.index),
@@ -276,15 +274,11 @@ class Service:
         response.headers["X-Version"] = self.now.version
         response.headers["X-Request-Id"] = request["id"]
 
-    async def end_streams(self, _app: web.Application) -> None:
+    async def end_streams(self) -> None:
+        """End what is held open. While aiohttp shuts down is too late: it reads nothing any more then."""
         self.closing.set()
-        await asyncio.gather(*map(self.say_goodbye, list(self.sockets)), return_exceptions=True)
-
-    async def say_goodbye(self, ws: web.WebSocketResponse) -> None:
-        try:
-            await ws.close(code=aiohttp.WSCloseCode.GOING_AWAY, message=b"shutdown")
-        finally:
-            self.sockets[ws].set()
+        if self.sockets:
+            await asyncio.wait(self.sockets)
 
     async def disconnect(self, _app: web.Application) -> None:
         if self.database:
@@ -354,21 +348,38 @@ class Service:
         return response
 
     async def websocket(self, request: web.Request) -> web.WebSocketResponse:
-        ws = web.WebSocketResponse(timeout=2)
+        ws = web.WebSocketResponse(timeout=5)
         await ws.prepare(request)
-        closed = self.sockets[ws] = asyncio.Event()
-        if self.closing.is_set():
-            await self.say_goodbye(ws)
-        async for message in ws:
-            if message.type == aiohttp.WSMsgType.TEXT:
+        talk = asyncio.ensure_future(self.talk(ws))
+        self.sockets.add(talk)
+        talk.add_done_callback(self.sockets.discard)
+        await talk
+        return ws
+
+    async def talk(self, ws: web.WebSocketResponse) -> None:
+        while not ws.closed:
+            message = await self.message(ws)
+            if message is None:
+                await ws.close(code=aiohttp.WSCloseCode.GOING_AWAY, message=b"shutdown")
+            elif message.type == aiohttp.WSMsgType.TEXT:
                 await ws.send_str(message.data)
             elif message.type == aiohttp.WSMsgType.BINARY:
                 await ws.send_bytes(message.data)
-        # Returning closes the connection. Before the other side has answered the close frame that would reset it, and
-        # take the frame back from whoever has not read it yet.
-        if self.closing.is_set():
-            await closed.wait()
-        return ws
+
+    async def message(self, ws: web.WebSocketResponse) -> aiohttp.WSMessage | None:
+        """The next message, or None once the service is to end.
+
+        Nobody receives any more then, since aiohttp awaits the answer to a close frame only if nobody does. Without it
+        the frame may be lost: a proxy that cannot forward one more message drops what it has yet to deliver.
+        """
+        receiving, closing = asyncio.ensure_future(ws.receive()), asyncio.ensure_future(self.closing.wait())
+        try:
+            await asyncio.wait({receiving, closing}, return_when=asyncio.FIRST_COMPLETED)
+            return receiving.result() if receiving.done() else None
+        finally:
+            receiving.cancel()
+            closing.cancel()
+            await asyncio.wait({receiving})
 
     async def list_notes(self, _request: web.Request) -> web.Response:
         notes = await self.database.notes()
@@ -449,9 +460,12 @@ async def serve(now: Settings) -> None:
     service = Service(now)
     runner = web.AppRunner(service.application(), access_log=None, shutdown_timeout=now.shutdown)
     await runner.setup()
-    await web.TCPSite(runner, None, now.port).start()
+    site = web.TCPSite(runner, None, now.port)
+    await site.start()
     log(now, "info", "listening", port=now.port, prefix=now.prefix)
     await stopped.wait()
+    await site.stop()
+    await service.end_streams()
     await runner.cleanup()
     log(now, "info", "stopped")
 
