@@ -42,12 +42,12 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def sample(port: int, **env: str) -> Iterator[subprocess.Popen[bytes]]:
+def sample(port: int, stdout: int = subprocess.DEVNULL, **env: str) -> Iterator[subprocess.Popen[bytes]]:
     """The sample service as a process, from its first answer on."""
     process = subprocess.Popen(
         [sys.executable, str(APP)],
         env={**os.environ, "PORT": str(port), "VERSION": "1.0.0", **env},
-        stdout=subprocess.DEVNULL,
+        stdout=stdout,
     )
     try:
         deadline = time.monotonic() + 20
@@ -188,6 +188,14 @@ def test_a_websocket_stays_open_until_its_close_frame_is_answered(port: int) -> 
         client.settimeout(5)
         client.sendall(close)
         assert client.recv(4096) == b""
+        assert service.wait(10) == 0
+
+
+def test_it_ends_though_nobody_reads_its_log(port: int) -> None:
+    with sample(port, stdout=subprocess.PIPE) as service:
+        assert service.stdout is not None
+        service.stdout.close()
+        service.send_signal(signal.SIGTERM)
         assert service.wait(10) == 0
 
 

@@ -129,7 +129,9 @@ def settings(env: Mapping[str, str]) -> Settings:
 
 def log(now: Settings, level: str, message: str, **fields: object) -> None:
     line = {"time": time.time(), "level": level, "service": now.service, "version": now.version, "message": message}
-    print(json.dumps({**line, **fields}), flush=True)
+    # At a shutdown of the host whoever reads the lines may be gone first, and the service must still end.
+    with contextlib.suppress(OSError):
+        os.write(sys.stdout.fileno(), f"{json.dumps({**line, **fields})}\n".encode())
 
 
 @lru_cache(maxsize=64)
