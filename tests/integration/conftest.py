@@ -15,7 +15,7 @@ from tests.support.lab import Host, up
 
 @pytest.fixture(scope="module")
 def bare_host(request: pytest.FixtureRequest) -> Iterator[Host]:
-    """A fresh VPS for one test module, with the Debian release that DAFFATHAN_TEST_SUITE names (trixie)."""
+    """A new VPS for one test module, with the Debian release that DAFFATHAN_TEST_SUITE names (trixie)."""
     name = f"it-{request.module.__name__.rpartition('.')[2].removeprefix('test_').replace('_', '-')}"
     host = up(name, suite=os.environ.get("DAFFATHAN_TEST_SUITE", "trixie"))
     yield host

@@ -81,7 +81,7 @@ def inside(host: str, *argv: str) -> list[str]:
 
 
 def execute(host: str, *argv: str, check: bool = True, timeout: float = 900) -> subprocess.CompletedProcess[str]:
-    """A command that root runs on a host of the lab, at its end."""
+    """Run a command as root on a host of the lab, to its end."""
     result = subprocess.run(
         inside(host, *argv),
         stdin=subprocess.DEVNULL,
@@ -166,7 +166,8 @@ def play(host: Host, playbook: str, *arguments: str, timeout: float = 1200, **ex
 
 
 def up(name: str, *, suite: str = "trixie", snapshot: str | None = None) -> Host:
-    """A running VPS: bare, or a clone of a snapshot."""
+    """A new VPS: bare, or a clone of a snapshot. What an interrupted run left of that name is taken down first."""
+    lab("down", name)
     lab("up", name, "--suite", suite, *(["--from", snapshot] if snapshot else []))
     return running(name)
 

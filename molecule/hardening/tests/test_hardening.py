@@ -260,7 +260,7 @@ def test_sudo_is_restricted_and_told(host: Inside) -> None:
     # A terminal of its own: what it leaves behind cannot type into that of the caller.
     terminals = "script --quiet --command 'tty; sudo -n tty' /dev/null"
     said = host.check_output(f"setpriv --reuid admin --regid admin --init-groups {terminals}")
-    # `script` ends its input with ^D, which the terminal may echo in between.
+    # The terminal echoes what `script` ends its input with (^@), somewhere in between.
     own, given = re.findall(r"/dev/pts/\d+", said)
     assert own != given
 

@@ -13,7 +13,7 @@ import pytest
 from testinfra.host import Host as Inside
 
 from tests.support import containers
-from tests.support.lab import Host, attacker, running
+from tests.support.lab import Host, attacker, running, wait_until
 from tests.support.scan import open_ports, speaks_quic, udp_answer
 
 NAME = "molecule-site"
@@ -65,6 +65,7 @@ def test_only_quic_answers_on_udp(vps: Host, family: str) -> None:
 
 def test_an_undeclared_udp_service_is_silent_from_outside(vps: Host, host: Inside) -> None:
     host.check_output("systemd-run --unit=udp-echo --collect /usr/bin/python3 -c %s", ECHO)
+    assert wait_until(lambda: vps.run("ss", "-Huln", "sport = :9999"), seconds=10)
     inside = "import socket; s=socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(5); "
     inside += "s.sendto(b'ping', ('127.0.0.1', 9999)); print(s.recv(9).decode())"
     assert host.check_output("python3 -c %s", inside) == "pong", "the service itself must answer"

@@ -25,7 +25,7 @@ from tests.support.firewall import (
     state,
     without_times,
 )
-from tests.support.lab import Host, up
+from tests.support.lab import Host, up, wait_until
 from tests.support.neighbour import listen, probe
 from tests.support.scan import open_ports
 
@@ -197,8 +197,10 @@ def test_what_the_kernel_refuses_changes_nothing(host: Host) -> None:
 
 def test_ufw_in_use_is_waited_for(host: Host) -> None:
     hold = "import fcntl, time; f = open('/run/ufw.lock', 'a'); fcntl.lockf(f, fcntl.LOCK_EX); time.sleep(20)"
+    held = 'grep -q ":$(stat --format %i /run/ufw.lock) " /proc/locks'
     host.run("systemd-run", "--unit=test-lock", "--collect", "python3", "-c", hold)
     try:
+        assert wait_until(lambda: host.rc("sh", "-c", held) == 0, seconds=10)
         answer = policy(host, lock_timeout=1)
         assert answer.failed and "UFW is in use" in answer.result["msg"] and "lock_timeout" in answer.result["msg"]
     finally:
