@@ -9,13 +9,15 @@ Its name carries a hash of everything that decides what site.yml makes of a host
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import hashlib
+import json
 import subprocess
 import sys
 
 from tests.support.app import version
-from tests.support.lab import PROJECT, Host, LabError, lab, up, wait_until
+from tests.support.lab import BUILD, PROJECT, Host, LabError, lab, up, wait_until
 
 INPUTS = ("plugins", "roles", "playbooks", "inventories/demo", "examples", "tests/lab")
 
@@ -39,18 +41,24 @@ def snapshot_name() -> str:
 def converged(name: str) -> Host:
     """A clone of the converged snapshot; makes the snapshot first where there is none for this code."""
     snapshot = snapshot_name()
-    try:
-        return serving(up(name, snapshot=snapshot))
-    except LabError as error:
-        if f"snapshot '{snapshot}': there is none" not in str(error):
-            raise
-    base = up("converged-base")
-    result = base.play("site")
-    if result.rc != 0:
-        raise LabError(f"site.yml failed on a bare VPS:\n{result.output[-8000:]}")
-    lab("snapshot", base.name, snapshot)
-    base.down()
+    # Tests side by side may be the first to ask: one of them makes it.
+    BUILD.mkdir(parents=True, exist_ok=True)
+    with (BUILD / "converged.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if snapshot not in (entry["name"] for entry in json.loads(lab("status", "--json").stdout)["snapshots"]):
+            make(snapshot)
     return serving(up(name, snapshot=snapshot))
+
+
+def make(snapshot: str) -> None:
+    base = up("converged-base")
+    try:
+        result = base.play("site")
+        if result.rc != 0:
+            raise LabError(f"site.yml failed on a bare VPS:\n{result.output[-8000:]}")
+        lab("snapshot", base.name, snapshot)
+    finally:
+        base.down()
 
 
 def serving(host: Host) -> Host:
