@@ -150,6 +150,15 @@ class Host:
         """Run a playbook of the collection on this host with the variables of the demo."""
         return play(self, playbook, *arguments, timeout=timeout, **extra)
 
+    def converge(self, playbook: str, timeout: float = 1200, **extra: object) -> None:
+        """Run a playbook that has to succeed.
+
+        :raises LabError: it failed; the message ends with what it printed last.
+        """
+        result = self.play(playbook, timeout=timeout, **extra)
+        if result.rc != 0:
+            raise LabError(f"{playbook} failed on {self.name}:\n{result.output[-8000:]}")
+
     def down(self) -> None:
         lab("down", self.name)
 

@@ -10,14 +10,14 @@ import json
 import re
 from dataclasses import dataclass
 
-from tests.support.lab import Host, attacker
+from tests.support.lab import PROJECT, Host, attacker
 
+PAGE = PROJECT / "docs" / "hardening.md"
 REPORT = "/var/log/lynis-report.dat"
 
 
 @dataclass(frozen=True)
 class Lynis:
-    version: str
     index: int
     """The hardening index, 0 to 100."""
     tests: int
@@ -27,12 +27,12 @@ class Lynis:
 
 def lynis(host: Host) -> Lynis:
     """A whole audit with the package of the host's own Debian release, which is gone again afterwards."""
-    host.run(
-        "sh", "-ec", "command -v lynis || { apt-get -qq update; apt-get -qqy install --no-install-recommends lynis; }"
-    )
+    host.run("apt-get", "-qq", "update")
+    host.run("apt-get", "-qqy", "install", "--no-install-recommends", "lynis")
     host.run("lynis", "audit", "system", "--quick", "--skip-plugins", "--quiet", "--no-colors", check=False)
     report = host.run("cat", REPORT)
-    host.run("sh", "-ec", f"apt-get -qqy purge lynis; rm -f {REPORT} /var/log/lynis.log")
+    host.run("apt-get", "-qqy", "purge", "lynis")
+    host.run("rm", "-f", REPORT, "/var/log/lynis.log")
     return read(report)
 
 
@@ -42,7 +42,6 @@ def read(report: str) -> Lynis:
     single = dict(entries)
     findings = [value.split("|") for key, value in entries if key in {"warning[]", "suggestion[]"}]
     return Lynis(
-        version=single["lynis_version"],
         index=int(single["hardening_index"]),
         tests=int(single["lynis_tests_done"]),
         findings=frozenset(_name(finding[0], finding[2]) for finding in findings),
@@ -65,9 +64,9 @@ def ssh_audit(address: str) -> frozenset[str]:
     )
 
 
-def explained(page: str) -> frozenset[str]:
+def explained() -> frozenset[str]:
     """The findings of which docs/hardening.md says why they stay: a row may name several, and options of sshd."""
-    rows = page.partition("| finding | why it stays |")[2].partition("\n\n")[0].splitlines()[2:]
+    rows = PAGE.read_text().partition("| finding | why it stays |")[2].partition("\n\n")[0].splitlines()[2:]
     cells = [row.split("|")[1].partition("(")[0] for row in rows]
     of_ssh = [f"SSH-7408 {option}" for cell in cells for option in re.findall(r"[A-Z][a-z]+\w+", cell)]
     return frozenset([*re.findall(r"[A-Z]{4}-\d{4}|LYNIS", " ".join(cells)), *of_ssh]) - {"SSH-7408"}
