@@ -7,30 +7,30 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from tests.support.ansible import Run, answer, module
+from tests.support.ansible import Run, module
+from tests.support.audited import (
+    IMAGE,
+    RESET,
+    SERVE,
+    SSH,
+    audit,
+    firewall,
+    guard,
+    ids,
+    listen,
+    mend,
+    publish,
+    reachable,
+    shell,
+)
 from tests.support.lab import Host, LabError, attacker
 from tests.support.scan import open_ports, udp_answer
 
-IMAGE = "registry.lab:5000/daffathan/api:1.0.0"
-SERVE = ("python3", "-m", "http.server", "3000", "--bind", "::")
-SSH = {"port": 22, "reason": "administration"}
-# UFW keeps the old files under a name with the second in it, and refuses a second reset within it.
-RESET = "rm -f /etc/ufw/*.rules.2*; ufw --force reset >/dev/null"
-GUARD = """
-table inet daffathan_guard {
-  chain forward {
-    type filter hook forward priority -10; policy accept;
-    ct state established,related accept
-    iifname "eth0" counter drop
-  }
-}
-"""
 UDP_ECHO = """
 import socket
 echo = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
@@ -39,23 +39,6 @@ while True:
     data, peer = echo.recvfrom(64)
     echo.sendto(data, peer)
 """
-
-
-def audit(host: Host, **options: Any) -> dict[str, Any]:
-    """The result of the module on a host; `failed` tells whether it failed."""
-    return answer(Run("ansible", *module(host, "port_audit", {"expected": [SSH], **options}), "--become").result())
-
-
-def ids(result: dict[str, Any]) -> set[str]:
-    return {finding["id"] for finding in result["findings"]}
-
-
-def reachable(result: dict[str, Any], family: str, proto: str = "tcp") -> set[int]:
-    return {item["port"] for item in result["reachable"] if (item["family"], item["proto"]) == (family, proto)}
-
-
-def shell(host: Host, script: str) -> None:
-    host.run("bash", "-euc", script)
 
 
 def truth(host: Host, result: dict[str, Any], *, tcp: str = "1-10000") -> None:
@@ -69,52 +52,6 @@ def truth(host: Host, result: dict[str, Any], *, tcp: str = "1-10000") -> None:
         four, six = pool.map(functools.partial(open_ports, tcp=tcp), (host.address, host.address6))
     assert four == reachable(result, "ipv4"), result["reachable"]
     assert six == reachable(result, "ipv6"), result["reachable"]
-
-
-@pytest.fixture(scope="module")
-def docker_host(bare_host: Host) -> Host:
-    shell(
-        bare_host,
-        "apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends "
-        f"docker.io docker-cli iptables nftables >/dev/null; docker pull -q {IMAGE}",
-    )
-    return bare_host
-
-
-@pytest.fixture
-def vps(docker_host: Host) -> Iterator[Host]:
-    """The VPS without containers, listeners, guard table and UFW."""
-    yield docker_host
-    shell(
-        docker_host,
-        "docker ps -aq | xargs -r docker rm -f >/dev/null; systemctl stop 'test-*' || true; "
-        f"{RESET}; "
-        "nft delete table inet daffathan_guard 2>/dev/null || true; nft delete table ip handmade 2>/dev/null || true",
-    )
-
-
-def publish(host: Host, name: str, *ports: str, restart: str = "no") -> None:
-    options = [word for port in ports for word in ("--publish", port)]
-    host.run("docker", "run", "--detach", "--name", name, "--restart", restart, *options, IMAGE, *SERVE)
-
-
-def listen(host: Host, port: int, address: str) -> None:
-    unit = f"--unit=test-{port}"
-    host.run("systemd-run", unit, "--collect", "python3", "-m", "http.server", str(port), "--bind", address)
-    shell(host, f"for i in $(seq 50); do ss -Htln 'sport = :{port}' | grep -q . && exit; sleep 0.1; done; exit 1")
-
-
-def firewall(host: Host, *rules: str) -> None:
-    shell(host, "; ".join(["ufw allow 22/tcp", *(f"ufw {rule}" for rule in rules), "ufw --force enable"]))
-
-
-def guard(host: Host) -> None:
-    shell(host, f"nft -f - <<'END'\n{GUARD}\nEND")
-
-
-def mend(host: Host) -> None:
-    """An empty packet filter: ufw itself does not put back jumps that are missing."""
-    shell(host, f"{RESET}; /usr/lib/ufw/ufw-init flush-all; systemctl restart docker")
 
 
 def test_bare_host_without_firewall(vps: Host) -> None:
