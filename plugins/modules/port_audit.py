@@ -159,7 +159,7 @@ findings:
     remediation: {description: What to do., type: str, sample: Publish it on loopback and create the container again.}
     fingerprint: {description: Stays the same for the same problem., type: str, sample: 4f1f5bd9c1b6a2f0}
 reachable:
-  description: Every port that answers to the outside, one entry per address family and path.
+  description: Every port that answers to the outside, one entry per address and path.
   returned: with O(mode=live)
   type: list
   elements: dict
@@ -167,6 +167,10 @@ reachable:
     proto: {description: Transport protocol., type: str, sample: tcp}
     port: {description: Port of the host., type: int, sample: 443}
     family: {description: "V(ipv4) or V(ipv6).", type: str, sample: ipv4}
+    address:
+      description: The address a packet from outside is sent to.
+      type: str
+      sample: 198.51.100.7
     path: {description: "V(input) or V(nat).", type: str, sample: input}
     why: {description: Who serves it., type: str, sample: "caddy (pid 941) listens on :::443"}
 summary:

@@ -331,6 +331,7 @@ def judge(host: Host, expected: Iterable[Expected]) -> Report:
     reachable = [
         {
             **{"proto": way.proto, "port": way.port, "family": _FAMILY[way.family], "path": way.path},
+            "address": way.address,
             "why": way.why(served_by(host, way)[0].text),
         }
         for way in ways

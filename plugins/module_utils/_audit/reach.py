@@ -134,12 +134,12 @@ def _candidates(host: Host) -> set[tuple[str, int]]:
 
 
 def ways_in(host: Host) -> list[Way]:
-    """Every way to every reachable port; of equal ways the least restricted one."""
-    best: dict[tuple[str, int, int, str], Way] = {}
+    """Every way to every port of every reachable address; of equal ways the least restricted one."""
+    best: dict[tuple[str, int, int, str, str], Way] = {}
     for proto, port in sorted(_candidates(host)):
         for interface, address in host.entrances():
             for way in _ways(host, interface, address, proto, port):
-                key = (way.proto, way.port, way.family, way.path)
+                key = (way.proto, way.port, way.family, way.path, way.address)
                 rank = (way.opaque, len(way.limits))
                 if key not in best or rank < (best[key].opaque, len(best[key].limits)):
                     best[key] = way

@@ -126,6 +126,14 @@ def test_first_match_through_the_chains_of_ufw(port: int, open_to: bool) -> None
     assert (("ipv4", port, "input") in reached(host(listener(port)))) == open_to
 
 
+def test_every_address_that_answers_is_told() -> None:
+    second = ipaddress.ip_address("10.231.0.99")
+    one, both = listener(22, str(HOST4)), listener(80)
+    subject = host(one, both, interfaces=[Interface("eth0", 2, (HOST4, second))])
+    told = {(item["address"], item["port"]) for item in judge(subject, ()).reachable}
+    assert told == {(str(HOST4), 22), (str(HOST4), 80), (str(second), 80)}
+
+
 def test_a_source_restriction_is_told() -> None:
     entry = next(item for item in judge(host(listener(5432)), ()).reachable if item["port"] == 5432)
     assert "only from 10.0.0.0/8" in entry["why"]
