@@ -72,7 +72,9 @@ options:
   services:
     description:
       - The services that are swapped, by their names in the compose file. Required with O(state=present).
-      - C(port) (int, required) is where the service listens in its container.
+      - C(port) (int) is where the service listens in its container. A service without it is a worker, which takes no
+        requests. The workers of a release start once its other services are ready, run beside those of the old release
+        until these are stopped after the switch, and are ready when they stay up (C(min_uptime)).
       - C(routes) (list of str, default none) are path prefixes of the app's domains that go to it, passed on unchanged.
       - C(health) (str) is a path that answers 2xx when the service can take requests. Without it the service's own
         C(healthcheck) decides, and without that an open port.
@@ -81,7 +83,13 @@ options:
       - C(drain_timeout) (int, default V(30)) is the number of seconds that requests in flight may take after the
         switch.
       - C(stop_timeout) (int, default V(30)) is the number of seconds between SIGTERM and SIGKILL.
-      - C(strategy) (str, default V(blue_green)) can only be V(blue_green).
+      - C(min_uptime) (int, default V(5) for a worker, V(0) for others) is the number of seconds that a container has to
+        stay up before it counts as ready.
+      - C(strategy) (str, default V(blue_green)) is V(blue_green), which starts the new containers beside the old ones,
+        or V(stop_first), which stops the old ones before it starts the new ones. That is for what must not run twice,
+        such as a consumer that relies on the order of its messages. Between the two the service is away, for
+        C(stop_timeout) and C(start_timeout) at most; its requests fail meanwhile. Where the new ones do not get ready,
+        the old ones are started again.
     type: dict
     default: {}
   domains:
@@ -113,6 +121,8 @@ EXAMPLES = r"""
     services:
       ui: {port: 3000, routes: [/], health: /health}
       api: {port: 3001, routes: [/api/], health: /health, replicas: 2}
+      mailer: {}
+      billing: {strategy: stop_first, stop_timeout: 120}
 
 - name: Go back to the release before
   daffathan.platform.compose_rollout:
@@ -162,7 +172,9 @@ operations:
       description: Why.
       type: str
 phases:
-  description: Milliseconds per phase that ran.
+  description:
+    - Milliseconds per phase that ran. C(workers) is the start of the workers, C(swap) the exchange of what must not run
+      twice.
   returned: always
   type: dict
   sample: {"drain": 133, "fence": 28, "fetch": 412, "ready": 1120, "shift": 160, "start": 840, "stop": 510}

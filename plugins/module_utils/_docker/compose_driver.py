@@ -119,6 +119,14 @@ class ComposeDriver:
     def release_containers(self, release: str) -> list[Any]:
         return self.engine.containers([f"{LABEL}.app={self.app}", f"{LABEL}.release={release}"])
 
+    def _of(self, part: Release) -> list[Any]:
+        """The containers of a part of a release."""
+        return [
+            container
+            for container in (self.release_containers(part.id) if part.services else [])
+            if container.labels.get(f"{LABEL}.service") in part.services
+        ]
+
     def inventory(self) -> Mapping[str, Observed]:
         found: dict[str, Observed] = {}
         for container in self.engine.containers([f"{LABEL}.app={self.app}", f"{LABEL}.release"]):
@@ -187,7 +195,7 @@ class ComposeDriver:
                 f"network {name} exists, but was not made by this module. Remove it: `docker network rm {name}`."
             )
         found = Network(name, config["Subnet"], gateway_address(config["Subnet"]))
-        self.attach(found, [service.name for service in work.app.services])
+        self.attach(found, work.app.served)
         for volume in model_of.release_volumes(work.parts):
             labels = {"com.docker.compose.project": self.app, "com.docker.compose.volume": volume.key}
             self.engine.ensure_volume(volume.name, volume.driver, volume.options, labels)
@@ -278,9 +286,9 @@ class ComposeDriver:
     def fetch(self, references: Collection[str]) -> list[str]:
         return self.engine.pull(references)
 
-    def start(self, release: Release) -> None:
+    def stage(self, release: Release) -> None:
         work = self._work()
-        directory = f"{self.directory}/releases/{release.id}"
+        directory = self._directory(release)
         os.makedirs(f"{directory}/secrets", mode=0o700, exist_ok=True)
         images = {
             name: model_of.pinned_reference(service.image, service.digest) for name, service in release.services.items()
@@ -289,12 +297,20 @@ class ComposeDriver:
         document = model_of.release_model(work.app, work.parts, release, directory)
         write_atomic(f"{directory}/meta.json", json.dumps(release.to_json(), indent=1), mode=0o600)
         write_atomic(f"{directory}/compose.json", json.dumps(document, indent=1), mode=0o600)
-        project = project_name(self.app, release.id)
-        common = ("--project-name", project, "--file", f"{directory}/compose.json")
+
+    def _directory(self, release: Release) -> str:
+        return f"{self.directory}/releases/{release.id}"
+
+    def start(self, release: Release) -> None:
+        if not release.services:
+            return
+        document = f"{self._directory(release)}/compose.json"
+        services = model_of.services_of(json.loads(read_text(document) or "{}"), release)
+        common = ("--project-name", project_name(self.app, release.id), "--file", document)
         try:
-            compose(*common, "up", "--detach", "--no-build", "--pull", "never", timeout=300)
+            compose(*common, "up", "--detach", "--no-build", "--pull", "never", *services, timeout=300)
         except EngineError as error:
-            words = self._last_words(self.release_containers(release.id))
+            words = self._last_words(self._of(release))
             raise RolloutError(f"release {release.id} cannot be started: {error}{words}") from error
 
     def resume(self, release: Release) -> None:
@@ -303,7 +319,7 @@ class ComposeDriver:
         self.engine.each(containers, "start")
 
     def _complete(self, release: Release) -> list[Any]:
-        containers = self.release_containers(release.id)
+        containers = self._of(release)
         wanted = sum(len(service.addresses) for service in release.services.values())
         if len(containers) < wanted:
             raise RolloutError(
@@ -319,7 +335,7 @@ class ComposeDriver:
 
     def keep(self, release: Release, always: bool) -> None:
         policy = {"Name": "unless-stopped" if always else "no"}
-        containers = self.release_containers(release.id)
+        containers = self._of(release)
         for pause in ENDING_PAUSES:
             try:
                 self.engine.each(containers, "update", restart_policy=policy)
@@ -346,13 +362,13 @@ class ComposeDriver:
         self.gateway.fence(generation)
 
     def drain(self, release: Release) -> Mapping[str, Any]:
-        return probe.wait_drained(self.release_containers(release.id), release, self._old_workers)
+        return probe.wait_drained(self._of(release), release, self._old_workers)
 
     def stop(self, release: Release) -> None:
         timeouts = {name: service.stop_timeout for name, service in release.services.items()}
         by_timeout: dict[int, list[Any]] = {}
-        for container in self.release_containers(release.id):
-            by_timeout.setdefault(timeouts.get(container.labels.get(f"{LABEL}.service"), 30), []).append(container)
+        for container in self._of(release):
+            by_timeout.setdefault(timeouts[container.labels[f"{LABEL}.service"]], []).append(container)
         for seconds, containers in sorted(by_timeout.items()):
             self.engine.each(containers, "stop", timeout=seconds)
 

@@ -68,6 +68,8 @@ def wait_ready(engine: Engine, containers: Collection[Any], release: Release, ho
             service = release.services[service_name]
             _raise_if_ended(container, service_name)
             reason = _not_ready(container, service, host)
+            if reason is None and time.monotonic() - started < service.min_uptime:
+                reason = f"it has to stay up for {service.min_uptime} s (`min_uptime`)"
             if reason is None:
                 del waiting[name]
                 continue
@@ -75,14 +77,18 @@ def wait_ready(engine: Engine, containers: Collection[Any], release: Release, ho
             if time.monotonic() - started > service.start_timeout:
                 raise RolloutError(
                     f"service {service_name}: not ready {service.start_timeout} s after its start: {reason}. "
-                    f"Look at what it says, at `services.{service_name}.health` and `port`, "
-                    f"or raise `start_timeout`.{last_words(container)}"
+                    f"{_remedy(service_name, service)}, or raise `start_timeout`.{last_words(container)}"
                 )
         if waiting:
             time.sleep(pause)
             pause = min(LAST_PAUSE, pause * 1.5)
     # One that answered and then fell over while the others were waited for is not ready.
     check_running(engine, containers)
+
+
+def _remedy(name: str, service: ReleasedService) -> str:
+    where = "its `healthcheck`" if service.port is None else f"`services.{name}.health` and `port`"
+    return f"Look at what it says, at {where}"
 
 
 def check_running(engine: Engine, containers: Collection[Any]) -> None:
@@ -108,6 +114,8 @@ def _raise_if_ended(container: Any, service: str) -> None:
 def _not_ready(container: Any, service: ReleasedService, host: str | None) -> str | None:
     """Why a container cannot take requests yet; None when it can."""
     health = health_of(container)
+    if service.port is None:
+        return None if health in (None, "healthy") else f"its HEALTHCHECK says {health}"
     addresses = [n.get("IPAddress") for n in container.attrs["NetworkSettings"]["Networks"].values()]
     address = next((a for a in service.addresses if a in addresses), None)
     if address is None:
@@ -142,7 +150,7 @@ def wait_drained(containers: Collection[Any], release: Release, workers: Collect
     watched = []
     for container in containers:
         service = release.services.get(container.labels.get(f"{LABEL}.service", ""))
-        if service is not None and container.attrs["State"]["Running"]:
+        if service is not None and service.port is not None and container.attrs["State"]["Running"]:
             watched.append((int(container.attrs["State"]["Pid"]), service.port))
     quiet_since: float | None = None
     while True:

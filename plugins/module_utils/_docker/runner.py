@@ -127,6 +127,7 @@ class Runner:
                 self._absent(driver, rollout)
         finally:
             self.outcome.drained = rollout.drained
+            self.outcome.warnings += rollout.warnings
         self.outcome.changed = bool(self.outcome.operations)
 
     # present
@@ -200,7 +201,7 @@ class Runner:
     def _current(self, driver: local.ComposeDriver, state: State, app: App | None) -> plan.Current:
         lost = False
         if app is not None and state.network is not None:
-            lost = not driver.gateway_attached(state.network, [service.name for service in app.services])
+            lost = not driver.gateway_attached(state.network, app.served)
         return plan.Current(
             state, driver.inventory(), driver.written_generation(), driver.loaded_generation(), gateway_lost=lost
         )
@@ -271,6 +272,8 @@ class Runner:
                 start_timeout=service.start_timeout,
                 drain_timeout=service.drain_timeout,
                 stop_timeout=service.stop_timeout,
+                min_uptime=service.min_uptime,
+                strategy=service.strategy,
             )
         return Release(
             id=release_id(self.now, desired.release_hash),
@@ -298,7 +301,7 @@ class Runner:
         if self.apply and target is not None and state.route is not None:
             driver.check_gateway()
             if state.network is not None:
-                driver.attach(state.network, list(state.route.services))
+                driver.attach(state.network, plan.served(state.route))
             self.outcome.state = rollout.roll_back(target, state.route)
 
     def _absent(self, driver: local.ComposeDriver, rollout: Rollout) -> None:

@@ -338,6 +338,15 @@ def release_model(app: App, parts: Parts, release: Release, directory: str) -> M
     )
 
 
+def services_of(document: Model, part: Release) -> list[str]:
+    """The names in the project of a release of the services that a part of it is."""
+    return [
+        name
+        for name, service in sorted(document["services"].items())
+        if service["labels"][f"{LABEL}.service"] in part.services
+    ]
+
+
 def _document(name: str, services: Model, **sections: Model) -> Model:
     return {"name": name, "services": services, **{key: value for key, value in sections.items() if value}}
 

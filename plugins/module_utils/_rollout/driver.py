@@ -26,7 +26,10 @@ class Observed:
 
 
 class Driver(Protocol):
-    """Every verb may be called again after an interruption. A verb that fails raises RolloutError."""
+    """Every verb may be called again after an interruption. A verb that fails raises RolloutError.
+
+    Where a verb takes a release that is a part of one, it acts on the containers of that part alone.
+    """
 
     def inventory(self) -> Mapping[str, Observed]:
         """Releases that have containers, by id."""
@@ -56,8 +59,11 @@ class Driver(Protocol):
     def remove_base(self) -> None:
         """Remove the services and networks of the app; volumes stay."""
 
+    def stage(self, release: Release) -> None:
+        """Write what the containers of a new release are made from."""
+
     def start(self, release: Release) -> None:
-        """Create and start the containers of a new release, with no restart policy."""
+        """Create and start the containers of a staged release, with no restart policy."""
 
     def resume(self, release: Release) -> None:
         """Start the stopped containers of a release again, with no restart policy."""

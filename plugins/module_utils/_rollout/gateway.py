@@ -82,7 +82,8 @@ def _east_west(app: App, address: str) -> str:
     blocks = []
     ports: dict[int, list[str]] = {}
     for service in app.services:
-        ports.setdefault(service.port, []).append(service.name)
+        if service.port is not None:
+            ports.setdefault(service.port, []).append(service.name)
     for port, names in sorted(ports.items()):
         # nginx binds the wildcard alone and tells the apps apart by the address a caller used,
         # so an address that is missing never keeps it from starting.
@@ -112,7 +113,7 @@ def render(app: App, release: Release, address: str) -> str:
     """The file `apps/<app>.conf` for a release; `address` is the gateway's in the network of the app."""
     parts = [
         f"# App {app.name}, release {release.id} ({release.colour}). Written by the module compose_rollout.\n",
-        *(_upstream(app, release, service.name) for service in app.services),
+        *(_upstream(app, release, name) for name in app.served),
         _public(app) if app.domains else "",
         f"""server {{
     listen {ADMIN};

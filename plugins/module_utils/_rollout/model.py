@@ -13,8 +13,8 @@ import hmac
 import ipaddress
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -25,7 +25,9 @@ DOMAIN = re.compile(r"(?:\*\.)?(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-
 ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # A secret becomes a file of this name.
 SECRET_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
-STRATEGIES = ("blue_green",)
+STRATEGIES = ("blue_green", "stop_first")
+# Seconds that a worker has to stay up before it counts as ready; nothing can be asked of it.
+WORKER_UPTIME = 5
 
 LABEL = "daffathan"
 GATEWAY = "daffathan-gateway"
@@ -41,16 +43,17 @@ class InputError(RolloutError):
 
 @dataclass(frozen=True)
 class Service:
-    """A service that is swapped, as its app asks for it."""
+    """A service that is swapped, as its app asks for it. One without a port is a worker: nobody sends it requests."""
 
     name: str
-    port: int
+    port: int | None = None
     routes: tuple[str, ...] = ()
     health: str | None = None
     replicas: int = 1
     start_timeout: int = 60
     drain_timeout: int = 30
     stop_timeout: int = 30
+    min_uptime: int = 0
     strategy: str = "blue_green"
 
 
@@ -68,27 +71,34 @@ class App:
     def network(self) -> str:
         return f"{self.name}_private"
 
+    @property
+    def served(self) -> tuple[str, ...]:
+        """The services that the gateway sends requests to."""
+        return tuple(service.name for service in self.services if service.port is not None)
+
     def service(self, name: str) -> Service:
         return next(service for service in self.services if service.name == name)
 
 
 @dataclass(frozen=True)
 class ReleasedService:
-    """A service of a release: what runs, and where the gateway finds it."""
+    """A service of a release: what runs, and where the gateway finds it. A worker has no port."""
 
     image: str
     digest: str
-    port: int
+    port: int | None
     addresses: tuple[str, ...]
     health: str | None = None
     start_timeout: int = 60
     drain_timeout: int = 30
     stop_timeout: int = 30
+    min_uptime: int = 0
+    strategy: str = "blue_green"
 
 
 @dataclass(frozen=True)
 class Release:
-    """One version of an app's swapped services."""
+    """One version of an app's swapped services; or, as `only` makes it, a part of one."""
 
     id: str
     hash: str
@@ -110,6 +120,10 @@ class Release:
     @property
     def addresses(self) -> frozenset[str]:
         return frozenset(address for service in self.services.values() for address in service.addresses)
+
+    def only(self, names: Collection[str]) -> Release:
+        """The part of the release that these services are."""
+        return replace(self, services={name: service for name, service in self.services.items() if name in names})
 
 
 def project_name(app: str, release: str) -> str:
@@ -190,13 +204,21 @@ def parse_service(name: str, options: object) -> Service:
     where = f"services.{name}"
     if not isinstance(options, Mapping):
         raise InputError(f"{where}: {options!r} is not a mapping. Write for example {{port: 3000, routes: [/]}}.")
-    known = ("port", "routes", "health", "replicas", "start_timeout", "drain_timeout", "stop_timeout", "strategy")
+    known = (
+        *("port", "routes", "health", "replicas", "start_timeout", "drain_timeout", "stop_timeout", "min_uptime"),
+        "strategy",
+    )
     given = {key: value for key, value in options.items() if value is not None}
     unknown = sorted(set(map(str, given)) - set(known))
     if unknown:
         raise InputError(f"{where}.{unknown[0]}: there is no such option. Known are {', '.join(known)}.")
-    if "port" not in given:
-        raise InputError(f"{where}.port: missing. Give the port on which the service listens in its container.")
+    worker = "port" not in given
+    for key in ("routes", "health"):
+        if worker and given.get(key):
+            raise InputError(
+                f"{where}.{key}: {given[key]!r} for a service without `port`, which is a worker that takes no "
+                f"requests. Give the port on which it listens in its container, or remove `{key}`."
+            )
     routes = given.get("routes", [])
     if isinstance(routes, str) or not isinstance(routes, Sequence):
         raise InputError(f"{where}.routes: {routes!r} is not a list of path prefixes like [/api/].")
@@ -209,15 +231,23 @@ def parse_service(name: str, options: object) -> Service:
     strategy = given.get("strategy", "blue_green")
     if strategy not in STRATEGIES:
         raise InputError(f"{where}.strategy: {strategy!r} is not one of {', '.join(STRATEGIES)}.")
+    start_timeout = _number(f"{where}.start_timeout", given.get("start_timeout", 60), 1, 3600)
+    min_uptime = _number(f"{where}.min_uptime", given.get("min_uptime", WORKER_UPTIME if worker else 0), 0, 3600)
+    if min_uptime > start_timeout:
+        raise InputError(
+            f"{where}.min_uptime: {min_uptime} is more than `start_timeout` ({start_timeout}), so the service could "
+            "never get ready. Raise `start_timeout`."
+        )
     return Service(
         name=name,
-        port=_number(f"{where}.port", given["port"], 1, 65535),
+        port=None if worker else _number(f"{where}.port", given["port"], 1, 65535),
         routes=tuple(routes),
         health=health,
         replicas=_number(f"{where}.replicas", given.get("replicas", 1), 1, 50),
-        start_timeout=_number(f"{where}.start_timeout", given.get("start_timeout", 60), 1, 3600),
+        start_timeout=start_timeout,
         drain_timeout=_number(f"{where}.drain_timeout", given.get("drain_timeout", 30), 0, 3600),
         stop_timeout=_number(f"{where}.stop_timeout", given.get("stop_timeout", 30), 0, 3600),
+        min_uptime=min_uptime,
         strategy=strategy,
     )
 
@@ -227,7 +257,7 @@ def parse_app(options: Mapping[str, Any]) -> App:
     name = parse_app_name(options["app"])
     raw_services = options.get("services") or {}
     if not raw_services:
-        raise InputError("services: empty. Name at least one service of the compose file with its port.")
+        raise InputError("services: empty. Name at least one service of the compose file.")
     services = tuple(parse_service(str(key), value) for key, value in sorted(raw_services.items()))
     owner: dict[str, str] = {}
     for service in services:

@@ -103,8 +103,9 @@ class Rollout:
         state = self._save(replace(self.driver.load(), candidate=candidate, next_route=route, phase="start"))
         with self._undoing(state, candidate):
             with self.journal.step("start", release=candidate.id):
-                self.driver.start(candidate)
-            state = self._switch(state, candidate, route, rollback=False)
+                self.driver.stage(candidate)
+                self.driver.start(plan.beside(candidate, workers=False))
+            state = self._switch(state, candidate, route, self.driver.start, rollback=False)
         return self._finish(state)
 
     def roll_back(self, target: Release, route: Route) -> State:
@@ -112,8 +113,8 @@ class Rollout:
         state = self._save(replace(self.driver.load(), candidate=target, next_route=route, phase="start"))
         with self._undoing(state, target):
             with self.journal.step("start", release=target.id):
-                self.driver.resume(target)
-            state = self._switch(state, target, route, rollback=True)
+                self.driver.resume(plan.beside(target, workers=False))
+            state = self._switch(state, target, route, self.driver.resume, rollback=True)
         return self._finish(state)
 
     def reroute(self, route: Route) -> State:
@@ -150,17 +151,54 @@ class Rollout:
 
     # Steps
 
-    def _switch(self, state: State, candidate: Release, route: Route, *, rollback: bool) -> State:
+    def _switch(
+        self, state: State, candidate: Release, route: Route, start: Callable[[Release], None], *, rollback: bool
+    ) -> State:
         with self.journal.step("ready", release=candidate.id):
-            self.driver.ready(candidate)
-            # Before the gateway names it: after a reboot, what the gateway names has to come back.
-            self.driver.keep(candidate, True)
+            self.driver.ready(plan.beside(candidate, workers=False))
+        # A worker takes work as soon as it runs: not before the rest of its release is known to be good.
+        workers = plan.beside(candidate, workers=True)
+        if workers.services:
+            with self.journal.step("workers", release=candidate.id):
+                start(workers)
+                self.driver.ready(workers)
+        if plan.in_place(candidate).services:
+            state = self._save(replace(state, phase="swap"))
+            self._swap(state, plan.in_place(candidate), start)
+        # Before the gateway names it: after a reboot, what the gateway names has to come back.
+        self.driver.keep(candidate, True)
         state = self._save(replace(state, phase="shift"))
         with self.journal.step("shift", release=candidate.id) as outcome:
             generation = outcome["generation"] = self.driver.shift(candidate, route)
         with self.journal.step("fence", generation=generation):
             self.driver.fence(generation)
         return self._save(plan.promoted(state, candidate, route, rollback=rollback, at=self._at()))
+
+    def _swap(self, state: State, part: Release, start: Callable[[Release], None]) -> None:
+        """The old ones end before the new ones start."""
+        with self.journal.step("swap", release=part.id, services=sorted(part.services)):
+            if state.live is not None:
+                old = state.live.only(part.services)
+                self.driver.keep(old, False)
+                self.driver.stop(old)
+            start(part)
+            self.driver.ready(part)
+
+    def _swap_back(self, state: State, candidate: Release) -> None:
+        """What ended for the candidate runs again, and never beside it."""
+        part = plan.in_place(candidate)
+        old = state.live.only(part.services) if state.live is not None else None
+        if state.phase == "start" or old is None or not old.services:
+            return
+        self.driver.keep(part, False)
+        self.driver.stop(part)
+        try:
+            self.driver.resume(old)
+            self.driver.ready(old)
+            self.driver.keep(old, True)
+        except RolloutError as error:
+            # The candidate has to go all the same. The next run finds that the live release is ill, and replaces it.
+            self.warnings.append(f"{', '.join(sorted(old.services))} of {old.id} could not be started again: {error}")
 
     def _finish(self, state: State) -> State:
         """Behind the switch nothing fails the run any more: the new release serves."""
@@ -197,16 +235,18 @@ class Rollout:
         except RolloutError as error:
             try:
                 with self.journal.step("undo", release=candidate.id):
-                    self._undo(state, candidate, "failed")
+                    self._undo(self.driver.load(), candidate, "failed")
             except RolloutError as second:
                 raise RolloutError(
                     f"{error}\nTaking the candidate {candidate.id} away failed as well: {second}. The next run does it."
                 ) from error
             live = f"{state.live.id} keeps serving" if state.live else "there was no live release before"
-            raise RolloutError(f"{error}\nThe candidate {candidate.id} was taken away; {live}.") from error
+            lines = (str(error), f"The candidate {candidate.id} was taken away; {live}.", *self.warnings)
+            raise RolloutError("\n".join(lines)) from error
 
     def _undo(self, state: State, candidate: Release, event: str) -> State:
         """Old release live, candidate gone."""
+        self._swap_back(state, candidate)
         if self._serves(candidate):
             if state.live is not None and state.route is not None:
                 self.driver.fence(self.driver.shift(state.live, state.route))

@@ -68,8 +68,30 @@ def app_of(name: str, route: Route, release: Release) -> App:
         if key in route.services
         else Service(key, released.port)
         for key, released in sorted(release.services.items())
+        if released.port is not None
     )
     return App(name, route.domains, services)
+
+
+def served(route: Route) -> list[str]:
+    """The services whose names the gateway carries in the network of the app."""
+    return sorted(name for name, service in route.services.items() if service["port"] is not None)
+
+
+def beside(release: Release, *, workers: bool) -> Release:
+    """The services, or the workers, of a release that run beside those of the one they replace."""
+    return release.only(
+        [
+            name
+            for name, service in release.services.items()
+            if service.strategy != "stop_first" and (service.port is None) is workers
+        ]
+    )
+
+
+def in_place(release: Release) -> Release:
+    """The part of a release that must not run before its predecessor has ended."""
+    return release.only([name for name, service in release.services.items() if service.strategy == "stop_first"])
 
 
 def interrupted(state: State) -> bool:
@@ -195,7 +217,7 @@ def describe(
 
 def with_limits(release: Release, route: Route) -> Release:
     """The release with what its route says of health and time: none of that is part of its containers."""
-    keys = ("health", "start_timeout", "drain_timeout", "stop_timeout")
+    keys = ("health", "start_timeout", "drain_timeout", "stop_timeout", "min_uptime", "strategy")
     services = {
         name: replace(service, **{key: route.services[name][key] for key in keys if key in route.services[name]})
         if name in route.services

@@ -24,6 +24,8 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.plan i
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import Network, Route, State
 
 APP = App("labs", ("labs.example.test",), (Service("api", 3001, ("/",), "/health"),))
+# The same with work that takes no requests: one kind may run twice for a while, the other must not.
+WORKERS = App("labs", APP.domains, (*APP.services, Service("mailer"), Service("billing", strategy="stop_first")))
 NETWORK = Network("labs_private", "10.9.0.0/24", "10.9.0.254")
 
 
@@ -31,11 +33,21 @@ class Killed(BaseException):
     """The process is gone: nothing of it runs any more."""
 
 
-def release(number: int, *, good: bool = True) -> Release:
-    digest = "sha256:" + ("good" if good else "ill")
-    service = ReleasedService("registry/api:1", digest, 3001, (f"10.9.0.{128 + number}",), "/health")
+def release(number: int, *, ill: str | None = None, app: App = APP) -> Release:
+    """A release of the app; its service `ill` never gets ready."""
+    services = {
+        service.name: ReleasedService(
+            f"registry/{service.name}:1",
+            "sha256:" + ("ill" if service.name == ill else "good"),
+            service.port,
+            (f"10.9.0.{128 + 10 * index + number}",),
+            service.health,
+            strategy=service.strategy,
+        )
+        for index, service in enumerate(app.services)
+    }
     colour = "blue" if number % 2 else "green"
-    return Release(f"r20260101t0000{number:02}-{number:08x}", f"hash{number}", colour, "2026-01-01", {"api": service})
+    return Release(f"r20260101t0000{number:02}-{number:08x}", f"hash{number}", colour, "2026-01-01", services)
 
 
 @dataclass
@@ -44,6 +56,8 @@ class Container:
     restart: str = "no"
     ready: bool = False
     was_ready: bool = False
+    strategy: str = "blue_green"
+    port: int | None = 3001
 
 
 @dataclass
@@ -51,7 +65,8 @@ class World:
     """What survives a kill. `written` is the gateway's file, `loaded` what its workers have."""
 
     state: str | None = None
-    containers: dict[str, Container] = field(default_factory=dict)
+    # By release and service.
+    containers: dict[tuple[str, str], Container] = field(default_factory=dict)
     files: set[str] = field(default_factory=set)
     written: str | None = None
     loaded: str | None = None
@@ -61,14 +76,21 @@ class World:
     in_flight: set[str] = field(default_factory=set)
     broken: list[str] = field(default_factory=list)
 
+    def of(self, release: str) -> dict[str, Container]:
+        """The containers of a release by service."""
+        return {service: container for (name, service), container in self.containers.items() if name == release}
+
     def check(self) -> None:
-        """I1-I3 at every instant: what is reachable runs and has been ready."""
+        """I1-I3 at every instant: what is reachable runs and has been ready. Some things never run twice."""
         for name in {release_of(generation(self.loaded))} - {None} | self.in_flight:
-            container = self.containers.get(str(name))
-            if container is None or not container.running:
+            served = {key: one for key, one in self.of(str(name)).items() if one.port and one.strategy != "stop_first"}
+            if not served or not all(container.running for container in served.values()):
                 self.broken.append(f"{name} is reachable and does not run")
-            elif not container.was_ready:
+            elif not all(container.was_ready for container in served.values()):
                 self.broken.append(f"{name} is reachable and never was ready")
+        alone = [key for key, one in self.containers.items() if one.running and one.strategy == "stop_first"]
+        if len(alone) > len({service for _, service in alone}):
+            self.broken.append(f"{alone} run at the same time")
 
     def reboot(self) -> None:
         for container in self.containers.values():
@@ -98,9 +120,12 @@ class Driver:
             raise RolloutError(f"{name} fails on purpose")
 
     def inventory(self) -> Mapping[str, Observed]:
-        return {
-            name: Observed(1, int(c.running), int(c.running and c.ready)) for name, c in self.world.containers.items()
-        }
+        found = {}
+        for name in {release for release, _ in self.world.containers}:
+            containers = self.world.of(name).values()
+            running = [container for container in containers if container.running]
+            found[name] = Observed(len(containers), len(running), sum(container.ready for container in running))
+        return found
 
     def release_files(self) -> Collection[str]:
         return sorted(self.world.files)
@@ -139,31 +164,42 @@ class Driver:
         self.effect("erase")
         self.world.state = None
 
-    def start(self, release: Release) -> None:
-        self.effect("start")
+    def stage(self, release: Release) -> None:
+        self.effect("stage")
         self.world.files.add(release.id)
         self.effect("files")
-        self.world.containers[release.id] = Container(running=True)
-        self.effect("started")
+
+    def of(self, part: Release) -> list[Container]:
+        return [container for service, container in self.world.of(part.id).items() if service in part.services]
+
+    def start(self, release: Release) -> None:
+        assert not release.services or release.id in self.world.files
+        for name, service in release.services.items():
+            self.effect("start")
+            container = Container(running=True, strategy=service.strategy, port=service.port)
+            self.world.containers[release.id, name] = container
+            self.effect("started")
 
     def resume(self, release: Release) -> None:
         self.effect("resume")
-        self.world.containers[release.id].restart = "no"
-        self.effect("resume policy")
-        self.world.containers[release.id].running = True
-        self.effect("resumed")
+        for container in self.of(release):
+            container.restart = "no"
+            self.effect("resume policy")
+            container.running = True
+            self.effect("resumed")
 
     def ready(self, release: Release) -> None:
         self.effect("ready")
-        container = self.world.containers.get(release.id)
-        if container is None or not container.running or release.services["api"].digest == "sha256:ill":
-            raise RolloutError(f"{release.id} does not get ready")
-        container.ready = container.was_ready = True
+        for name, service in release.services.items():
+            container = self.world.containers.get((release.id, name))
+            if container is None or not container.running or service.digest == "sha256:ill":
+                raise RolloutError(f"{name} of {release.id} does not get ready")
+            container.ready = container.was_ready = True
 
     def keep(self, release: Release, always: bool) -> None:
         self.effect("keep")
-        if release.id in self.world.containers:
-            self.world.containers[release.id].restart = "unless-stopped" if always else "no"
+        for container in self.of(release):
+            container.restart = "unless-stopped" if always else "no"
         self.effect("kept")
 
     def shift(self, release: Release, route: Route) -> str:
@@ -196,13 +232,14 @@ class Driver:
 
     def stop(self, release: Release) -> None:
         self.effect("stop")
-        if release.id in self.world.containers:
-            self.world.containers[release.id].running = False
-        self.effect("stopped")
+        for container in self.of(release):
+            container.running = False
+            self.effect("stopped")
 
     def remove(self, release_id: str) -> None:
         self.effect("remove")
-        self.world.containers.pop(release_id, None)
-        self.effect("removed")
+        for name in self.world.of(release_id):
+            del self.world.containers[release_id, name]
+            self.effect("removed")
         self.world.files.discard(release_id)
         self.effect("files removed")

@@ -46,7 +46,18 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("no services", options(services={}), ["services:", "empty", "at least one"]),
     ("service that is a number", options(services={"api": 3001}), ["services.api:", "3001", "{port: 3000"]),
     ("unknown option", service(healthcheck="/x"), ["services.api.healthcheck", "Known are", "health"]),
-    ("no port", options(services={"api": {}}), ["services.api.port", "missing", "Give the port"]),
+    ("routes without a port", service(port=None), ["services.api.routes", "['/']", "worker", "Give the port"]),
+    (
+        "health without a port",
+        options(services={"api": {"health": "/health"}}),
+        ["services.api.health", "'/health'", "worker", "remove `health`"],
+    ),
+    (
+        "uptime that start_timeout cuts off",
+        service(min_uptime=61),
+        ["services.api.min_uptime", "61", "start_timeout", "60"],
+    ),
+    ("negative uptime", service(min_uptime=-1), ["services.api.min_uptime", "-1", "0 to 3600"]),
     ("port 0", service(port=0), ["services.api.port", "0", "1 to 65535"]),
     ("port too large", service(port=65536), ["services.api.port", "65536", "1 to 65535"]),
     ("port that is a word", service(port="http"), ["services.api.port", "'http'", "1 to 65535"]),
@@ -88,6 +99,14 @@ def test_bad_input_is_refused_by_option_value_and_remedy(given: dict[str, Any], 
         parse_app(given)
     for word in named:
         assert word in str(error.value)
+
+
+def test_service_without_a_port_is_a_worker_that_has_to_stay_up() -> None:
+    app = parse_app(options(services={"api": {"port": 3001, "routes": ["/"]}, "mailer": {"strategy": "stop_first"}}))
+    mailer = app.service("mailer")
+    assert (mailer.port, mailer.min_uptime, mailer.strategy) == (None, 5, "stop_first")
+    assert app.service("api").min_uptime == 0
+    assert app.served == ("api",)
 
 
 def test_the_value_of_a_bad_secret_is_not_repeated() -> None:

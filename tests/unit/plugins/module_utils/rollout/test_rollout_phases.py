@@ -15,9 +15,9 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model 
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.phases import Rollout
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import State, loads
 
-from tests.unit.plugins.module_utils.rollout.simulation import APP, NETWORK, Driver, Killed, World, release
+from tests.unit.plugins.module_utils.rollout.simulation import NETWORK, WORKERS, Driver, Killed, World, release
 
-ROUTE = plan.route_of(APP)
+ROUTE = plan.route_of(WORKERS)
 Run = Callable[[Driver], State]
 
 
@@ -47,6 +47,10 @@ def absent(driver: Driver) -> State:
     return State("labs")
 
 
+def workers(number: int, **options: str) -> Release:
+    return release(number, app=WORKERS, **options)
+
+
 def world_after(*runs: Run) -> World:
     world = World()
     world.state = State("labs", network=NETWORK).dumps()
@@ -66,9 +70,9 @@ def assert_settled(world: World) -> State:
     kept = {entry.id for entry in (state.live, state.previous) if entry is not None}
     assert world.broken == []
     assert state.phase == "idle" and state.candidate is None and state.next_route is None
-    assert set(world.containers) == kept == world.files
+    assert {name for name, _ in world.containers} == kept == world.files
     assert state.live is None or live(world) == state.live.id == release_of(generation(world.written))
-    for name, container in world.containers.items():
+    for (name, _), container in world.containers.items():
         is_live = state.live is not None and name == state.live.id
         assert container.running == is_live, name
         assert container.restart == ("unless-stopped" if is_live else "no"), name
@@ -103,7 +107,9 @@ def test_absent_leaves_nothing() -> None:
     assert (world.state, world.containers, world.files, world.loaded) == (None, {}, set(), None)
 
 
-@pytest.mark.parametrize("step", ["start", "files", "started", "ready", "keep", "test", "written", "loaded", "fence"])
+@pytest.mark.parametrize(
+    "step", ["stage", "files", "start", "started", "ready", "keep", "test", "written", "loaded", "fence"]
+)
 @pytest.mark.parametrize("first", [True, False], ids=["first release", "second release"])
 def test_failure_before_the_switch_leaves_the_old_one_alone(step: str, first: bool) -> None:
     world = world_after() if first else world_after(present(release(1)))
@@ -117,14 +123,14 @@ def test_failure_before_the_switch_leaves_the_old_one_alone(step: str, first: bo
 def test_ill_release_never_gets_a_request() -> None:
     world = world_after(present(release(1)))
     with pytest.raises(RolloutError, match="keeps serving"):
-        present(release(2, good=False))(Driver(world))
+        present(release(2, ill="api"))(Driver(world))
     assert assert_settled(world).live == release(1)
 
 
 def test_failure_of_the_undoing_does_not_hide_why_it_was_undone() -> None:
     world = world_after(present(release(1)))
     with pytest.raises(RolloutError, match=r"(?s)does not get ready.*remove fails on purpose"):
-        present(release(2, good=False))(Driver(world, fail="remove"))
+        present(release(2, ill="api"))(Driver(world, fail="remove"))
     assert live(world) == release(1).id
     present(release(3))(Driver(world))
     assert assert_settled(world).live == release(3)
@@ -159,7 +165,43 @@ SCENARIOS: dict[str, tuple[list[Run], Run, set[str | None]]] = {
     "second": ([present(release(1))], present(release(2)), {release(2).id}),
     "third": ([present(release(1)), present(release(2))], present(release(3)), {release(3).id}),
     "rollback": ([present(release(1)), present(release(2))], rolled_back, {release(1).id}),
+    "first with workers": ([], present(workers(1)), {workers(1).id}),
+    "second with workers": ([present(workers(1))], present(workers(2)), {workers(2).id}),
+    "rollback with workers": ([present(workers(1)), present(workers(2))], rolled_back, {workers(1).id}),
 }
+
+
+@pytest.mark.parametrize("ill", ["api", "mailer", "billing"])
+def test_whatever_does_not_get_ready_the_old_release_works_on_whole(ill: str) -> None:
+    world = world_after(present(workers(1)))
+    with pytest.raises(RolloutError, match=f"{ill} of {workers(2).id} does not get ready"):
+        present(workers(2, ill=ill))(Driver(world))
+    state = assert_settled(world)
+    assert (live(world), state.previous) == (workers(1).id, None)
+
+
+def test_worker_starts_only_beside_services_that_are_ready() -> None:
+    world = world_after(present(workers(1)))
+    with pytest.raises(Killed, match="ready"):
+        present(workers(2))(Driver(world, kill_at=step_named(world, present(workers(2)), "ready")))
+    assert set(world.of(workers(2).id)) == {"api"}
+
+
+@pytest.mark.parametrize("step", ["stop", "stopped", "test", "written", "loaded", "fence"])
+def test_failure_after_old_ones_were_stopped_starts_them_again(step: str) -> None:
+    world = world_after(present(workers(1)))
+    with pytest.raises(RolloutError, match="on purpose"):
+        present(workers(2))(Driver(world, fail=step))
+    assert assert_settled(world).live == workers(1)
+
+
+def test_old_ones_that_cannot_be_started_again_do_not_keep_the_candidate() -> None:
+    world = world_after(present(workers(1)))
+    with pytest.raises(RolloutError, match=r"(?s)billing of .* does not get ready.*billing of .* could not be started"):
+        present(workers(2, ill="billing"))(Driver(world, fail="resume"))
+    assert (live(world), world.of(workers(2).id)) == (workers(1).id, {})
+    present(workers(3))(Driver(world))
+    assert assert_settled(world).live == workers(3)
 
 
 @pytest.mark.parametrize("reboot", [False, True], ids=["kill", "power loss"])
@@ -264,11 +306,11 @@ def test_what_was_switched_to_comes_back_after_a_reboot_even_when_the_engine_for
     world = world_after(present(release(1)))
     with pytest.raises(Killed, match="written"):
         present(release(2))(Driver(world, kill_at=step_named(world, present(release(2)), "written")))
-    world.containers[release(2).id].restart = "no"
+    world.containers[release(2).id, "api"].restart = "no"
     present(release(2))(Driver(world))
     assert assert_settled(world).live == release(2)
     world.reboot()
-    assert world.containers[release(2).id].running and world.broken == []
+    assert world.containers[release(2).id, "api"].running and world.broken == []
 
 
 def test_what_an_interrupted_run_switched_to_is_kept_before_it_is_asked_whether_it_is_ready() -> None:
@@ -277,20 +319,20 @@ def test_what_an_interrupted_run_switched_to_is_kept_before_it_is_asked_whether_
     start_of_recovery = copy.deepcopy(start)
     with pytest.raises(Killed):
         run(Driver(start_of_recovery, kill_at=step_named(start, run, "written")))
-    start_of_recovery.containers[release(2).id].restart = "no"
+    start_of_recovery.containers[release(2).id, "api"].restart = "no"
     # The recovery is cut as well, where it has asked for readiness: what the gateway names outlives a reboot then.
     world = copy.deepcopy(start_of_recovery)
     with pytest.raises(Killed):
         run(Driver(world, kill_at=step_named(start_of_recovery, run, "ready")))
     world.reboot()
-    assert world.containers[release(2).id].running and world.broken == []
+    assert world.containers[release(2).id, "api"].running and world.broken == []
 
 
 def test_what_the_gateway_names_is_not_removed_when_the_state_is_lost() -> None:
     world = world_after(present(release(1)))
     world.state = None
     Rollout(Driver(world), Journal(None)).recover()
-    assert world.containers[release(1).id].running and world.broken == []
+    assert world.containers[release(1).id, "api"].running and world.broken == []
 
 
 def test_release_that_was_ready_is_not_brought_up_by_a_reboot_after_its_undoing() -> None:
@@ -298,4 +340,4 @@ def test_release_that_was_ready_is_not_brought_up_by_a_reboot_after_its_undoing(
     with pytest.raises(RolloutError):
         rolled_back(Driver(world, fail="loaded"))
     world.reboot()
-    assert not world.containers[release(1).id].running
+    assert not world.containers[release(1).id, "api"].running
