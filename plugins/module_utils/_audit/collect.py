@@ -13,8 +13,10 @@ import os
 from collections.abc import Callable
 
 from ansible_collections.daffathan.platform.plugins.module_utils._audit import engine, iptables, nftables, sockets
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.filter import Filter
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.iptables_rule import RuleError
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.model import Address, Finding, clean, unknown
-from ansible_collections.daffathan.platform.plugins.module_utils._audit.packet import Filter, Table
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.packet import Table
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.reach import Host
 from ansible_collections.daffathan.platform.plugins.module_utils._common.command import CommandError, run
 
@@ -147,7 +149,7 @@ def host(engine_socket: str, timeout: float) -> Host:
     packet_filter: Filter | None = None
     try:
         packet_filter = _filter(families, inner, routes, everywhere)
-    except (CommandError, iptables.RuleError, nftables.RuleSetError) as error:
+    except (CommandError, RuleError, nftables.RuleSetError) as error:
         remedy = f"Install iptables and nftables. {_ROOT}"
         problems.append(unknown("rules-not-examined", f"the packet filter could not be read: {error}.", remedy))
     owners = sockets.Owners()

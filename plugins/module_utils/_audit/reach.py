@@ -9,22 +9,27 @@
 from __future__ import annotations
 
 import datetime
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.engine import Container, Daemon, Engine
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.filter import Arrival, Filter
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.model import (
+    PROTOCOLS,
     Address,
     Finding,
     clean,
     host_ip_class,
     parse_address,
 )
-from ansible_collections.daffathan.platform.plugins.module_utils._audit.packet import Arrival, Filter, Packet
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.packet import Packet
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.sockets import Interface, Listener, Owner
 
 GUARD_TABLE = "inet daffathan_guard"
+# Of more ports than these that a rule treats alike, only the first and the last are told.
+MOST_ALIKE = 4096
 ENGINE_PROCESSES = ("docker-proxy", "dockerd")
 
 
@@ -58,16 +63,37 @@ class Host:
                     if not address.is_link_local or address.version == 4 or (alone and other is interface):
                         yield interface, address
 
-    def container_at(self, address: Address) -> Container | None:
+    @functools.cached_property
+    def _addresses(self) -> dict[Address, Container]:
         containers = self.engine.containers if self.engine else []
-        return next((c for c in containers if any(parse_address(text) == address for text in c.addresses)), None)
+        known = ((parse_address(text), container) for container in reversed(containers) for text in container.addresses)
+        return {address: container for address, container in known if address is not None}
+
+    @functools.cached_property
+    def _publishers(self) -> dict[tuple[str, int], Container]:
+        containers = reversed(self.engine.containers if self.engine else [])
+        return {(b.proto, b.port): c for c in containers if c.running for b in reversed(c.bindings)}
+
+    @functools.cached_property
+    def _sockets(self) -> dict[tuple[str, int], list[Listener]]:
+        found: dict[tuple[str, int], list[Listener]] = {}
+        for item in self.listeners:
+            found.setdefault((item.proto, item.port), []).append(item)
+        return found
+
+    def container_at(self, address: Address) -> Container | None:
+        return self._addresses.get(address)
 
     def publisher(self, proto: str, port: int) -> Container | None:
-        containers = self.engine.containers if self.engine else []
-        for container in containers:
-            if container.running and any(b.port == port and b.proto == proto for b in container.bindings):
-                return container
-        return None
+        return self._publishers.get((proto, port))
+
+    def sockets_on(self, proto: str, port: int) -> list[Listener]:
+        return self._sockets.get((proto, port), [])
+
+    @functools.cached_property
+    def unnamed_port(self) -> int:
+        """A port that no rule names and nothing listens on: what happens to it is what the filter does by default."""
+        return self.filter.unnamed_port(item.port for item in self.listeners) if self.filter else 0
 
 
 @dataclass(frozen=True)
@@ -119,25 +145,41 @@ def _ways(host: Host, interface: Interface, address: Address, proto: str, port: 
             target = f"{end.packet.destination} port {end.packet.port}"
             yield Way(path="nat", target=target, container=clean(container.name) if container else "", **common)
             continue
-        for item in host.listeners:
-            here = item.proto == proto and item.port == end.packet.port
-            if here and item.accepts(end.packet.destination, interface.name):
+        for item in host.sockets_on(proto, end.packet.port):
+            if item.accepts(end.packet.destination, interface.name):
                 yield Way(path="input", inode=item.inode, listening=f"{item.address}:{item.port}", **common)
                 break
 
 
-def _candidates(host: Host) -> set[tuple[str, int]]:
-    """Ports worth a question: every other one is answered by the probe of an unnamed port."""
+def _candidates(host: Host, entrances: list[tuple[Interface, Address]]) -> set[tuple[str, int]]:
+    """Ports worth a question: nothing listens on any other, and no rule translates it."""
     found = {(item.proto, item.port) for item in host.listeners if not item.address.is_loopback}
-    translated = host.filter.translated_ports() if host.filter else set()
-    return found | {(proto, port) for port in translated for proto in ("tcp", "udp", "sctp")}
+    if host.filter is not None:
+        for proto in PROTOCOLS:
+            found |= {(proto, port) for port in _translated(host.filter, entrances, proto)}
+    return found
+
+
+def _translated(known: Filter, entrances: list[tuple[Interface, Address]], proto: str) -> set[int]:
+    """Ports that a rule translates; of very many that are treated alike only the ends."""
+    found: set[int] = set()
+    for family in {address.version for _interface, address in entrances}:
+        for ranges in known.port_classes(family, proto):
+            packets = (_packet(i, a, proto, ranges[0][0]) for i, a in entrances if a.version == family)
+            if any(known.translates(packet) for packet in packets):
+                if sum(high - low + 1 for low, high in ranges) > MOST_ALIKE:
+                    found |= {ranges[0][0], ranges[-1][1]}
+                else:
+                    found |= {port for low, high in ranges for port in range(low, high + 1)}
+    return found
 
 
 def ways_in(host: Host) -> list[Way]:
     """Every way to every port of every reachable address; of equal ways the least restricted one."""
     best: dict[tuple[str, int, int, str, str], Way] = {}
-    for proto, port in sorted(_candidates(host)):
-        for interface, address in host.entrances():
+    entrances = list(host.entrances())
+    for proto, port in sorted(_candidates(host, entrances)):
+        for interface, address in entrances:
             for way in _ways(host, interface, address, proto, port):
                 key = (way.proto, way.port, way.family, way.path, way.address)
                 rank = (way.opaque, len(way.limits))
@@ -156,16 +198,10 @@ def served_by(host: Host, way: Way) -> tuple[Owner, str]:
     return owner, container or owner.container[:12]
 
 
-def unnamed_port(host: Host) -> int:
-    """A port that no rule names and nothing listens on: what happens to it is what the filter does by default."""
-    taken = {item.port for item in host.listeners} | (host.filter.named_ports() if host.filter else set())
-    return next(port for port in range(1, 65536) if port not in taken)
-
-
 def open_by_default(host: Host) -> dict[int, Arrival]:
     """Families in which a packet to any port gets in, with the least restricted way."""
     found: dict[int, Arrival] = {}
-    port = unnamed_port(host)
+    port = host.unnamed_port
     for interface, address in host.entrances():
         for proto in ("tcp", "udp"):
             for end in ends(host, _packet(interface, address, proto, port)):
@@ -182,7 +218,7 @@ def routed_containers(host: Host) -> list[str]:
     for container in host.engine.containers if host.engine and host.filter else []:
         if not container.running:
             continue
-        ports = {("tcp", unnamed_port(host)), *((binding.proto, binding.target) for binding in container.bindings)}
+        ports = {("tcp", host.unnamed_port), *((binding.proto, binding.target) for binding in container.bindings)}
         if any(_routed(host, text, proto, port) for text in container.addresses for proto, port in sorted(ports)):
             found.append(clean(container.name))
     return found

@@ -19,9 +19,11 @@ from ansible_collections.daffathan.platform.plugins.module_utils._audit.engine i
     Engine,
     Network,
 )
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.filter import Filter
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.iptables_rule import RuleError
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.judge import judge
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.model import failing, parse_expected
-from ansible_collections.daffathan.platform.plugins.module_utils._audit.packet import Filter, Loop
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.packet import Loop
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.reach import Host
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.sockets import (
     Interface,
@@ -261,7 +263,7 @@ def test_fingerprints_do_not_depend_on_process_ids() -> None:
     + ["*filter\n:INPUT DROP [0:0]\n-A INPUT -p tcp --dport http -j ACCEPT\nCOMMIT\n"],
 )
 def test_a_rule_set_that_is_cut_or_odd_is_an_error(text: str) -> None:
-    with pytest.raises(iptables.RuleError):
+    with pytest.raises(RuleError):
         iptables.parse(text, 4, inner)
 
 
