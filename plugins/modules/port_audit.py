@@ -20,17 +20,27 @@ description:
   - It also reports what waits to be opened, such as a stopped container that publishes at the next boot, and what goes
     around the firewall, such as macvlan networks or the engine on TCP.
   - With O(mode=static), judges compose files at rest. It needs neither Docker nor root, and can run on the controller.
+  - With O(mode=verify), knocks from where it runs at the ports of another host, and compares what answers with what
+    a live audit of that host returned. Run it with C(delegate_to) on the controller or on another host.
   - What cannot be examined is a finding of severity V(unknown), never a pass.
-  - The module changes nothing.
+  - The module changes nothing on the host but the files of O(report).
 extends_documentation_fragment:
   - daffathan.platform._attributes.info
+attributes:
+  check_mode:
+    details: Writes no files; the result is C(changed) when a file of O(report) would say something else.
+  diff_mode:
+    details: This module changes nothing but the files of O(report).
+  idempotent:
+    details: A file of O(report) that would say the same is no change.
 options:
   mode:
     description:
       - V(live) examines the running host. It needs root.
       - V(static) examines O(compose_files).
+      - V(verify) compares the result of a live audit with what answers to the host that the module runs on.
     type: str
-    choices: [live, static]
+    choices: [live, static, verify]
     default: live
   expected:
     description:
@@ -60,6 +70,12 @@ options:
       expires:
         description: Last day on which the declaration counts, as C(YYYY-MM-DD), in UTC.
         type: str
+  expected_file:
+    description:
+      - File on the host with more declared ports, as JSON with the key C(expected). The role
+        P(daffathan.platform.hardening#role) writes C(/etc/daffathan/port_audit.json).
+      - Where O(expected) names the same port and protocol, the entry of the file does not count.
+    type: path
   compose_files:
     description:
       - Compose files to examine with O(mode=static), in YAML, or in JSON as C(docker compose config --format json)
@@ -82,6 +98,51 @@ options:
     type: str
     choices: [critical, high, medium, low, none]
     default: high
+  report:
+    description:
+      - Files to write the outcome to, also when the module fails for a finding. They have the mode C(0644), and are
+        replaced as a whole. The result is C(changed) when a file says something else than before.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      format:
+        description:
+          - V(table) is for people, V(json) is what the module returns, V(sarif) is SARIF 2.1.0 for code scanning.
+          - V(metrics) is for the textfile collector of Prometheus' node exporter. It is written in every run, because
+            it tells when that was; the time alone does not count as a change.
+        type: str
+        choices: [table, json, sarif, metrics]
+        required: true
+      path:
+        description: The file. Its directory has to exist.
+        type: path
+        required: true
+  verify:
+    description:
+      - What to compare with O(mode=verify).
+      - TCP ports are connected to, UDP ports get one datagram. A UDP port that keeps silent tells nothing.
+    type: dict
+    suboptions:
+      addresses:
+        description: Addresses or names by which the host that runs the module reaches the audited one.
+        type: list
+        elements: str
+        required: true
+      reachable:
+        description: What the audit with O(mode=live) returned as RV(reachable).
+        type: list
+        elements: dict
+        required: true
+      candidates:
+        description: What the audit with O(mode=live) returned as RV(candidates).
+        type: list
+        elements: dict
+        required: true
+      timeout:
+        description: Seconds to wait for the answer of a port.
+        type: float
+        default: 3.0
   engine_socket:
     description:
       - Unix socket of Docker's engine. The environment variable E(DOCKER_HOST) is not looked at, so that no remote
@@ -118,6 +179,24 @@ EXAMPLES = r"""
       - {port: 5432, container: reporting-db, reason: migration to the new host, expires: "2026-12-31"}
   become: true
 
+- name: Audit the host, and write metrics
+  daffathan.platform.port_audit:
+    expected_file: /etc/daffathan/port_audit.json
+    report:
+      - {format: metrics, path: /var/lib/prometheus/node-exporter/daffathan_port_audit.prom}
+    fail_on: none
+  become: true
+  register: audited
+
+- name: Compare with what answers to the controller
+  daffathan.platform.port_audit:
+    mode: verify
+    verify:
+      addresses: ["{{ ansible_host }}"]
+      reachable: "{{ audited.reachable }}"
+      candidates: "{{ audited.candidates }}"
+  delegate_to: localhost
+
 - name: Judge a compose file on the controller, before it is sent anywhere
   daffathan.platform.port_audit:
     mode: static
@@ -146,7 +225,7 @@ findings:
     path:
       description: >-
         The way of the packets: V(input) to a socket, V(nat) translated, V(l2) for neighbours on the same network,
-        V(latent) once it is started.
+        V(latent) once it is started, V(verify) asked from another host.
       type: str
       sample: nat
     service: {description: Service or network of a compose file., type: str, sample: api}
@@ -173,6 +252,25 @@ reachable:
       sample: 198.51.100.7
     path: {description: "V(input) or V(nat).", type: str, sample: input}
     why: {description: Who serves it., type: str, sample: "caddy (pid 941) listens on :::443"}
+    limits:
+      description: What a packet must be besides, such as its source, where it is not open to all.
+      type: list
+      elements: str
+      sample: ["from 192.0.2.0/24"]
+candidates:
+  description: Every port that is open, or that one rule less would open. What O(mode=verify) knocks at.
+  returned: with O(mode=live)
+  type: list
+  elements: dict
+  contains:
+    proto: {description: Transport protocol., type: str, sample: tcp}
+    port: {description: Port of the host., type: int, sample: 8080}
+reports:
+  description: The files of O(report) whose content says something else than before.
+  returned: when O(report) is not empty
+  type: list
+  elements: str
+  sample: [/var/lib/prometheus/node-exporter/daffathan_port_audit.prom]
 summary:
   description: One line for people.
   returned: when the options could be used
@@ -186,130 +284,119 @@ table:
   sample: ["critical  published-port            8080/tcp shop-api-1"]
 """
 
-import datetime
-import os
+import socket
+import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.daffathan.platform.plugins.module_utils._audit import collect, composefile, judge, report
-from ansible_collections.daffathan.platform.plugins.module_utils._audit.compose import PortError, judge_compose
+from ansible_collections.daffathan.platform.plugins.module_utils._audit import deliver, examine, report, verify
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.model import (
+    PROTOCOLS,
+    THRESHOLDS,
     Expected,
-    Finding,
     InputError,
+    Outcome,
     failing,
-    ordered,
-    parse_expected,
-    unknown,
 )
-from ansible_collections.daffathan.platform.plugins.module_utils._audit.packet import Loop
+
+# The options that belong to one mode alone.
+_OF_MODE = {"compose_files": "static", "verify": "verify"}
 
 
-def audit_live(params: dict[str, Any], expected: tuple[Expected, ...]) -> judge.Report:
-    """Read the host and judge it."""
-    host = collect.host(params["engine_socket"], params["engine_timeout"])
-    try:
-        return judge.judge(host, expected)
-    except Loop as error:
-        remedy = "Look at the rules of the packet filter."
-        return judge.Report(
-            [unknown("rules-not-examined", f"the packet filter could not be evaluated: {error}.", remedy)], []
-        )
-
-
-def with_overrides(paths: list[str]) -> list[str]:
-    """The files, and those that Compose reads with them unasked."""
-    found = list(paths)
-    for path in paths:
-        for name in ("compose.override.yml", "compose.override.yaml", "docker-compose.override.yml"):
-            beside = os.path.join(os.path.dirname(path), name)
-            if beside not in found and os.path.exists(beside):
-                found.append(beside)
-    return found
-
-
-def audit_file(
-    loader: composefile.Loader, path: str, expected: tuple[Expected, ...], today: datetime.date
-) -> list[Finding]:
-    """Judge one compose file."""
-    try:
-        loaded = loader.load(path)
-        return judge_compose(loaded.model, expected, locate=loaded.locate, today=today)
-    except composefile.YamlMissing as error:
-        remedy = (
-            "Install python3-yaml on the host, run the module on the controller (delegate_to: localhost), or give it "
-            "the output of `docker compose config --format json`."
-        )
-        return [unknown("compose-not-examined", f"{error}.", remedy, file=error.file)]
-    except composefile.ComposeError as error:
-        evidence = f"the compose file could not be examined: {error}."
-        return [unknown("compose-not-examined", evidence, "Correct the file.", file=error.file, line=error.line)]
-    except PortError as error:
-        evidence = f"the compose file could not be examined: {error}."
-        return [unknown("compose-not-examined", evidence, "Correct the file.", file=path)]
-
-
-def audit_static(params: dict[str, Any], expected: tuple[Expected, ...]) -> list[Finding]:
-    """Judge all compose files."""
-    today = datetime.datetime.now(datetime.timezone.utc).date()
-    loader = composefile.Loader({str(key): "" if value is None else str(value) for key, value in params["env"].items()})
-    return ordered(
-        item for path in with_overrides(params["compose_files"]) for item in audit_file(loader, path, expected, today)
-    )
+def reports(params: dict[str, Any]) -> list[deliver.Report]:
+    """The files to write."""
+    return [
+        deliver.Report(entry["format"], entry["path"], f"report[{index}].path")
+        for index, entry in enumerate(params["report"])
+    ]
 
 
 def check_input(params: dict[str, Any]) -> tuple[Expected, ...]:
     """The declared ports, once all options were found usable."""
-    if params["mode"] == "static" and not params["compose_files"]:
+    mode = params["mode"]
+    for name, owner in _OF_MODE.items():
+        if params[name] and mode != owner:
+            raise InputError(f"{name}: not used with mode: {mode}. Write mode: {owner}, in a task of its own.")
+    if mode == "static" and not params["compose_files"]:
         raise InputError(
             "compose_files: empty, so there is nothing to examine. Name at least one file with mode: static."
         )
-    if params["mode"] == "live" and params["compose_files"]:
-        raise InputError("compose_files: not used with mode: live. Write mode: static, in a task of its own.")
-    if not 0 < params["engine_timeout"] <= 60:
-        raise InputError(f"engine_timeout: {params['engine_timeout']} is out of range. Write seconds from 1 to 60.")
-    return parse_expected(params["expected"])
+    if mode == "verify" and not params["verify"]:
+        raise InputError("verify: missing. Write its addresses, and reachable and candidates of a live audit.")
+    timeouts = {
+        "engine_timeout": params["engine_timeout"],
+        "verify.timeout": (params["verify"] or {}).get("timeout", 1),
+    }
+    for name, value in timeouts.items():
+        if not 0 < value <= 60:
+            raise InputError(f"{name}: {value} is out of range. Write seconds from 1 to 60.")
+    deliver.check(reports(params))
+    return examine.declared(params["expected_file"] or "", "expected_file", params["expected"])
+
+
+def audit(params: dict[str, Any], expected: tuple[Expected, ...]) -> Outcome:
+    """The outcome in the mode that is asked for."""
+    if params["mode"] == "static":
+        return examine.static(params["compose_files"], params["env"], expected)
+    if params["mode"] == "verify":
+        wanted = params["verify"]
+        return verify.run(wanted, wanted["addresses"], socket.gethostname(), wanted["timeout"])
+    return examine.live(params["engine_socket"], params["engine_timeout"], expected)
 
 
 def main() -> None:
     expected_options: dict[str, Any] = {
         "port": {"type": "int", "required": True},
-        "proto": {"type": "str", "choices": ["tcp", "udp", "sctp"], "default": "tcp"},
+        "proto": {"type": "str", "choices": list(PROTOCOLS), "default": "tcp"},
         "process": {"type": "str"},
         "container": {"type": "str"},
         "reason": {"type": "str"},
         "expires": {"type": "str"},
     }
+    report_options: dict[str, Any] = {
+        "format": {"type": "str", "choices": list(deliver.FORMATS), "required": True},
+        "path": {"type": "path", "required": True},
+    }
+    verify_options: dict[str, Any] = {
+        "addresses": {"type": "list", "elements": "str", "required": True},
+        "reachable": {"type": "list", "elements": "dict", "required": True},
+        "candidates": {"type": "list", "elements": "dict", "required": True},
+        "timeout": {"type": "float", "default": 3.0},
+    }
     module = AnsibleModule(
         argument_spec={
-            "mode": {"type": "str", "choices": ["live", "static"], "default": "live"},
+            "mode": {"type": "str", "choices": ["live", "static", "verify"], "default": "live"},
             "expected": {"type": "list", "elements": "dict", "default": [], "options": expected_options},
+            "expected_file": {"type": "path"},
             "compose_files": {"type": "list", "elements": "path", "default": []},
             "env": {"type": "dict", "default": {}},
-            "fail_on": {"type": "str", "choices": ["critical", "high", "medium", "low", "none"], "default": "high"},
+            "fail_on": {"type": "str", "choices": list(THRESHOLDS), "default": "high"},
+            "report": {"type": "list", "elements": "dict", "default": [], "options": report_options},
+            "verify": {"type": "dict", "options": verify_options},
             "engine_socket": {"type": "path", "default": "/run/docker.sock"},
             "engine_timeout": {"type": "float", "default": 5.0},
         },
         supports_check_mode=True,
     )
+    params = module.params
+    result: dict[str, Any] = {"changed": False}
     try:
-        expected = check_input(module.params)
+        started = time.monotonic()
+        outcome = audit(params, check_input(params))
+        clock = deliver.Clock(time.time(), time.monotonic() - started)
+        if params["report"]:
+            result["reports"] = deliver.write(reports(params), outcome, params["fail_on"], clock, dry=module.check_mode)
+            result["changed"] = bool(result["reports"])
     except InputError as error:
         module.fail_json(msg=str(error))
-    result: dict[str, Any] = {"changed": False}
-    reachable = None
-    if module.params["mode"] == "live":
-        audited = audit_live(module.params, expected)
-        findings, reachable = audited.findings, audited.reachable
-        result["reachable"] = reachable
-    else:
-        findings = audit_static(module.params, expected)
-    result["findings"] = [item.as_dict() for item in findings]
-    result["summary"] = report.summary(findings, reachable)
-    result["table"] = report.table(findings)
-    bad = failing(findings, module.params["fail_on"])
+    if outcome.reachable is not None:
+        result.update(reachable=outcome.reachable, candidates=outcome.candidates)
+    result["findings"] = [item.as_dict() for item in outcome.findings]
+    result["summary"] = report.summary(outcome.findings, outcome.reachable)
+    result["table"] = report.table(outcome.findings)
+    bad = failing(outcome.findings, params["fail_on"])
     if bad:
-        module.fail_json(msg=report.message(bad, module.params["fail_on"]), **result)
+        module.fail_json(msg=report.message(bad, params["fail_on"]), **result)
     module.exit_json(**result)
 
 

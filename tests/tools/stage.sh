@@ -7,7 +7,7 @@ staged=$1/ansible_collections/daffathan/platform
 rm -rf "$staged"
 mkdir -p "$staged"
 {
-    git ls-files -z --cached --others --exclude-standard | grep -zvE '^(\.collections|\.ci|molecule|tests)/'
+    git ls-files -z --cached --others --exclude-standard | grep -zvE '^(\.collections|\.ci|molecule|packaging|tests)/'
     git ls-files -z --cached --others --exclude-standard -- tests/sanity
 } |
     xargs -0 sh -c 'for f; do [ ! -f "$f" ] || printf "%s\0" "$f"; done' sh |

@@ -333,6 +333,7 @@ def judge(host: Host, expected: Iterable[Expected]) -> Report:
             **{"proto": way.proto, "port": way.port, "family": _FAMILY[way.family], "path": way.path},
             "address": way.address,
             "why": way.why(served_by(host, way)[0].text),
+            "limits": list(way.limits),
         }
         for way in ways
     ]

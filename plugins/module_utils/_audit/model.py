@@ -13,7 +13,7 @@ import hashlib
 import ipaddress
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Union
 
 Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
@@ -98,6 +98,16 @@ def failing(findings: Iterable[Finding], threshold: str) -> list[Finding]:
     if threshold == "none":
         return []
     return [item for item in findings if _RANK[item.severity] >= _RANK[threshold]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an audit found. `reachable` is None where no host was looked at."""
+
+    mode: str
+    findings: list[Finding]
+    reachable: list[dict[str, Any]] | None = None
+    candidates: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ansible_collections.daffathan.platform.plugins.module_utils._audit.model import SEVERITIES, Finding
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.model import SEVERITIES, Finding, Outcome
 
 _SHOWN = 20
 
@@ -45,12 +46,33 @@ def table(findings: list[Finding]) -> list[str]:
     return lines or ["nothing was found"]
 
 
+def _place(item: Finding) -> str:
+    return f"{item.file}:{item.line}: " if item.line else f"{item.file}: " if item.file else ""
+
+
 def message(bad: list[Finding], threshold: str) -> str:
     """Why the module fails: every finding at or above the threshold, with its remedy."""
     lines = [f"{len(bad)} finding(s) at or above {threshold}:"]
     for item in bad[:_SHOWN]:
-        place = f"{item.file}:{item.line}: " if item.line else f"{item.file}: " if item.file else ""
-        lines += [f"- [{item.severity}] {place}{item.evidence}", f"  Remedy: {item.remediation}"]
+        lines += [f"- [{item.severity}] {_place(item)}{item.evidence}", f"  Remedy: {item.remediation}"]
     if len(bad) > _SHOWN:
         lines.append(f"... and {len(bad) - _SHOWN} more, see the result's findings.")
     return "\n".join(lines)
+
+
+def text(outcome: Outcome) -> str:
+    """The whole outcome to be read: what is open, then every finding with what was seen and what to do."""
+    lines = [summary(outcome.findings, outcome.reachable)]
+    for item in outcome.findings:
+        heading = f"{item.severity:<8}  {item.id:<24}  {item.where}".rstrip()
+        lines += ["", heading, f"  {item.evidence}", f"  Remedy: {item.remediation}"]
+    return "\n".join(lines) + "\n"
+
+
+def as_json(outcome: Outcome) -> str:
+    """What the module returns, as a document of its own."""
+    content: dict[str, Any] = {"mode": outcome.mode, "summary": summary(outcome.findings, outcome.reachable)}
+    content["findings"] = [item.as_dict() for item in outcome.findings]
+    if outcome.reachable is not None:
+        content.update(reachable=outcome.reachable, candidates=outcome.candidates)
+    return json.dumps(content, indent=2) + "\n"
