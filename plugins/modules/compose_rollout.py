@@ -83,6 +83,11 @@ options:
       - C(drain_timeout) (int, default V(30)) is the number of seconds that requests in flight may take after the
         switch.
       - C(stop_timeout) (int, default V(30)) is the number of seconds between SIGTERM and SIGKILL.
+      - C(job) (str) makes the service a job, which does its work and ends. V(before_start) runs it once per release,
+        before the release starts. C(timeout) (int, default V(600)) is the number of seconds it may take. Jobs run one
+        after the other, in the order of their names. The compose file has to give the C(command) of the job.
+      - A job that ends with another exit status than 0 takes the release away. What has ended well is not run again
+        when an interrupted release is repeated, nor when containers of the same content have to be replaced.
       - C(min_uptime) (int, default V(5) for a worker, V(0) for others) is the number of seconds that a container has to
         stay up before it counts as ready.
       - C(strategy) (str, default V(blue_green)) is V(blue_green), which starts the new containers beside the old ones,
@@ -90,6 +95,23 @@ options:
         such as a consumer that relies on the order of its messages. Between the two the service is away, for
         C(stop_timeout) and C(start_timeout) at most; its requests fail meanwhile. Where the new ones do not get ready,
         the old ones are started again.
+    type: dict
+    default: {}
+  migrate:
+    description:
+      - How a release changes the schema of a database. C(command) grows it before the release starts, while the old one
+        serves, so both have to work with what it makes; C(after) removes what is needed no more.
+      - C(service) (str, required) is one of O(services), whose image and settings the commands run with.
+      - C(command) (list of str, required) runs before the jobs of the release.
+      - C(rollback) (list of str) runs when a release fails whose C(command) has ended well, after the old one serves
+        alone. With C(version) it runs only where the version has changed, and C({version}) in it stands for the one
+        before. An interrupted release is not migrated back but repeated by the next run.
+      - C(after) (list of str) runs once the new release serves and the old one has been stopped. From then on the
+        releases before cannot be rolled back to. Where it fails, the release serves all the same, the task fails, and
+        the next run tries again.
+      - C(version) (list of str) prints the version of the schema as its last line. It may fail before the first
+        migration.
+      - C(timeout) (int, default V(600)) is the number of seconds that each of them may take.
     type: dict
     default: {}
   domains:
@@ -123,6 +145,12 @@ EXAMPLES = r"""
       api: {port: 3001, routes: [/api/], health: /health, replicas: 2}
       mailer: {}
       billing: {strategy: stop_first, stop_timeout: 120}
+      seed: {job: before_start}
+    migrate:
+      service: api
+      command: [./migrate, up]
+      rollback: [./migrate, goto, "{version}"]
+      version: [./migrate, version]
 
 - name: Go back to the release before
   daffathan.platform.compose_rollout:
@@ -159,6 +187,11 @@ services:
   description: The services of the live release with C(image), C(digest), C(port) and C(addresses).
   returned: when there is a live release
   type: dict
+schema:
+  description: Version of the schema, as C(version) of O(migrate) told it last.
+  returned: when it was told
+  type: str
+  sample: "20260102030405"
 operations:
   description: What was done, or would be in check mode, in order. Empty when nothing was to do.
   returned: always
@@ -166,15 +199,15 @@ operations:
   elements: dict
   contains:
     kind:
-      description: One of V(recover), V(base), V(release), V(route), V(rollback), V(remove).
+      description: One of V(recover), V(base), V(release), V(route), V(contract), V(rollback), V(remove).
       type: str
     text:
       description: Why.
       type: str
 phases:
   description:
-    - Milliseconds per phase that ran. C(workers) is the start of the workers, C(swap) the exchange of what must not run
-      twice.
+    - Milliseconds per phase that ran. C(job) is all jobs and migrations, C(workers) the start of the workers, C(swap)
+      the exchange of what must not run twice.
   returned: always
   type: dict
   sample: {"drain": 133, "fence": 28, "fetch": 412, "ready": 1120, "shift": 160, "start": 840, "stop": 510}
@@ -227,6 +260,8 @@ def result_of(app: str, outcome: Outcome) -> dict[str, Any]:
     if state is not None and state.live is not None:
         live = state.live.to_json()
         result.update(release=live["id"], colour=live["colour"], hash=live["hash"], services=live["services"])
+    if state is not None and state.schema is not None:
+        result["schema"] = state.schema
     if state is not None and state.previous is not None:
         result["previous"] = state.previous.id
     return result
@@ -248,6 +283,7 @@ def main() -> None:
             "env": {"type": "dict", "default": {}},
             "secrets": {"type": "dict", "default": {}, "no_log": True},
             "services": {"type": "dict", "default": {}},
+            "migrate": {"type": "dict", "default": {}},
             "domains": {"type": "list", "elements": "str", "default": []},
             "release": {"type": "str"},
             "lock_timeout": {"type": "int", "default": 60},

@@ -82,6 +82,9 @@ apps:
             C(health) by service.
           type: dict
           sample: {"api": {"containers": 1, "health": "healthy", "image": "labs/api:1.1.0", "running": 1}}
+    schema:
+      description: Version of the schema, as the last migration told it; none where nothing tells it.
+      type: str
     previous:
       description: The release that a rollback returns to, in the form of C(live) with its containers stopped.
       type: dict
@@ -151,6 +154,7 @@ def describe_app(engine: Engine, name: str) -> dict[str, Any]:
         "name": name,
         "domains": list(state.route.domains) if state.route else [],
         "phase": state.phase,
+        "schema": state.schema,
         "live": describe_release(driver, state.live, routes),
         "previous": describe_release(driver, state.previous, routes),
         "history": [dict(entry) for entry in state.history],

@@ -35,6 +35,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gatewa
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
     GATEWAY,
     LABEL,
+    SCHEMA_PLACE,
     App,
     Release,
     RolloutError,
@@ -117,7 +118,16 @@ class ComposeDriver:
     # What there is
 
     def release_containers(self, release: str) -> list[Any]:
+        """The containers of a release that run on; one-shots are not among them."""
+        return [container for container in self._all_of(release) if f"{LABEL}.job" not in container.labels]
+
+    def _all_of(self, release: str) -> list[Any]:
         return self.engine.containers([f"{LABEL}.app={self.app}", f"{LABEL}.release={release}"])
+
+    def _jobs_of(self, release: Release) -> dict[str, Any]:
+        """The containers of one-shots by their names."""
+        found = {container.labels.get(f"{LABEL}.job"): container for container in self._all_of(release.id)}
+        return {name: container for name, container in found.items() if name is not None}
 
     def _of(self, part: Release) -> list[Any]:
         """The containers of a part of a release."""
@@ -131,7 +141,9 @@ class ComposeDriver:
         found: dict[str, Observed] = {}
         for container in self.engine.containers([f"{LABEL}.app={self.app}", f"{LABEL}.release"]):
             release = container.labels[f"{LABEL}.release"]
-            seen = found.get(release, Observed(0, 0, 0))
+            seen = found.setdefault(release, Observed(0, 0, 0))
+            if f"{LABEL}.job" in container.labels:
+                continue
             running = container.status == "running"
             healthy = running and probe.health_of(container) != "unhealthy"
             found[release] = Observed(seen.containers + 1, seen.running + running, seen.healthy + healthy)
@@ -290,9 +302,7 @@ class ComposeDriver:
         work = self._work()
         directory = self._directory(release)
         os.makedirs(f"{directory}/secrets", mode=0o700, exist_ok=True)
-        images = {
-            name: model_of.pinned_reference(service.image, service.digest) for name, service in release.services.items()
-        }
+        images = {name: model_of.pinned_reference(*image) for name, image in release.images.items()}
         self._write_secrets(work, work.parts.swapped, images, f"{directory}/secrets")
         document = model_of.release_model(work.app, work.parts, release, directory)
         write_atomic(f"{directory}/meta.json", json.dumps(release.to_json(), indent=1), mode=0o600)
@@ -312,6 +322,32 @@ class ComposeDriver:
         except EngineError as error:
             words = self._last_words(self._of(release))
             raise RolloutError(f"release {release.id} cannot be started: {error}{words}") from error
+
+    def run(self, release: Release, job: str, version: str = "") -> str:
+        asked = release.jobs[job]
+        container = self._jobs_of(release).get(job)
+        # A run that was killed in between may have made the container and not started it.
+        if container is None or container.status == "created":
+            path, name = f"{self._directory(release)}/compose.json", model_of.job_service(job, release)
+            document = json.loads(read_text(path) or "{}")
+            if asked.command is not None:
+                command = document["services"][name]["command"]
+                document["services"][name]["command"] = [word.replace(SCHEMA_PLACE, version) for word in command]
+                write_atomic(path, json.dumps(document, indent=1), mode=0o600)
+            common = ("--project-name", project_name(self.app, release.id), "--file", path)
+            try:
+                compose(*common, "up", "--detach", "--no-build", "--pull", "never", name, timeout=300)
+            except EngineError as error:
+                raise RolloutError(f"{job}: its container cannot be started: {error}") from error
+            container = self._jobs_of(release)[job]
+        return probe.wait_ended(self.engine, container, job, asked.timeout)
+
+    def begun(self, release: Release) -> Collection[str]:
+        return [name for name, container in self._jobs_of(release).items() if container.status != "created"]
+
+    def discard(self, release: Release, jobs: Collection[str]) -> None:
+        containers = [container for name, container in self._jobs_of(release).items() if name in jobs]
+        self.engine.each(containers, "remove", force=True, v=True)
 
     def resume(self, release: Release) -> None:
         containers = self._complete(release)
@@ -373,16 +409,16 @@ class ComposeDriver:
             self.engine.each(containers, "stop", timeout=seconds)
 
     def remove(self, release_id: str) -> None:
-        containers = self.release_containers(release_id)
+        containers = self._all_of(release_id)
         images = {container.attrs["Config"]["Image"] for container in containers}
         self.engine.each(containers, "remove", force=True, v=True)
         shutil.rmtree(f"{self.directory}/releases/{release_id}", ignore_errors=True)
         state = self.load()
         kept = {
-            model_of.pinned_reference(service.image, service.digest)
+            model_of.pinned_reference(*image)
             for release in (state.live, state.previous)
             if release is not None
-            for service in release.services.values()
+            for image in release.images.values()
         }
         for image in sorted(images - kept - set((state.base_images or {}).values())):
             self.engine.remove_image(image)

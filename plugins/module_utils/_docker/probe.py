@@ -14,7 +14,7 @@ import time
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine import Engine
+from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine import SDK_ERRORS, Engine
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.nginx import Process, alive, established
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
     LABEL,
@@ -91,6 +91,31 @@ def _remedy(name: str, service: ReleasedService) -> str:
     return f"Look at what it says, at {where}"
 
 
+def wait_ended(engine: Engine, container: Any, job: str, timeout: int) -> str:
+    """Return what a one-shot printed last once it has ended well; raise with that where it has not."""
+    started = time.monotonic()
+    pause = FIRST_PAUSE
+    while True:
+        engine.reload(container)
+        state = container.attrs["State"]
+        if state["Status"] in ("exited", "dead"):
+            break
+        if time.monotonic() - started > timeout:
+            engine.each([container], "stop", timeout=10)
+            raise RolloutError(
+                f"{job}: did not end within {timeout} s and was stopped. Look at what it says, or raise its `timeout`."
+                f"{last_words(container)}"
+            )
+        time.sleep(pause)
+        pause = min(LAST_PAUSE, pause * 1.5)
+    if state["ExitCode"] != 0:
+        raise RolloutError(f"{job}: {_ending(state)}.{last_words(container)}")
+    try:
+        return str(container.logs(stdout=True, stderr=False, tail=1).decode("utf-8", "replace").strip())
+    except SDK_ERRORS as error:
+        raise RolloutError(f"{job}: what it printed cannot be read: {error}") from error
+
+
 def check_running(engine: Engine, containers: Collection[Any]) -> None:
     """Raise with the exit status and the last words of the first container that ended."""
     for container in containers:
@@ -102,13 +127,18 @@ def _raise_if_ended(container: Any, service: str) -> None:
     state = container.attrs["State"]
     if state["Running"] and not state.get("Restarting"):
         return
+    raise RolloutError(
+        f"service {service}: its container {_ending(state)} right after the start.{last_words(container)}"
+    )
+
+
+def _ending(state: Mapping[str, Any]) -> str:
     how = (
         "was killed for want of memory (raise its mem_limit)"
         if state.get("OOMKilled")
         else f"ended with exit status {state['ExitCode']}"
     )
-    said = f" ({state['Error']})" if state.get("Error") else ""
-    raise RolloutError(f"service {service}: its container {how} right after the start{said}.{last_words(container)}")
+    return f"{how} ({state['Error']})" if state.get("Error") else how
 
 
 def _not_ready(container: Any, service: ReleasedService, host: str | None) -> str | None:

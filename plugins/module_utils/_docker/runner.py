@@ -29,6 +29,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.journa
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
     App,
     InputError,
+    Job,
     Release,
     ReleasedService,
     RolloutError,
@@ -182,6 +183,8 @@ class Runner:
             state = rollout.deploy(candidate, plan.route_of(app))
         elif "route" in kinds:
             state = rollout.reroute(plan.route_of(app))
+        if "contract" in kinds:
+            state = rollout.jobs.contract(driver.load())
         self.outcome.state = state
 
     def _look(self, driver: local.ComposeDriver, rollout: Rollout, app: App | None) -> plan.Current:
@@ -281,6 +284,16 @@ class Runner:
             colour=other_colour(state.live.colour if state.live else None),
             created=self.now.isoformat(timespec="seconds"),
             services=services,
+            jobs={
+                job.name: Job(
+                    job.service,
+                    parts.images[job.service],
+                    digests[parts.images[job.service]],
+                    job.timeout,
+                    job.command,
+                )
+                for job in desired.app.jobs
+            },
         )
 
     # rolled_back, absent

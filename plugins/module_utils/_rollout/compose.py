@@ -86,7 +86,7 @@ class Parts:
 def split(model: Model, app: App) -> Parts:
     """Check the normalised model against the app and cut it in two."""
     services: dict[str, Model] = model.get("services") or {}
-    swapped_names = {service.name for service in app.services}
+    swapped_names = {service.name for service in app.services} | {job.service for job in app.jobs}
     missing = sorted(swapped_names - set(services))
     if missing:
         raise InputError(
@@ -101,6 +101,13 @@ def split(model: Model, app: App) -> Parts:
         _check_service(name, service, name in swapped_names, swapped_names)
     for name, secret in sorted((model.get("secrets") or {}).items()):
         _check_secret(name, secret, app)
+    for job in app.jobs:
+        service = services[job.service]
+        if job.command is None and not service.get("command") and not service.get("entrypoint"):
+            raise InputError(
+                f"{job.name}.job: the compose file has no `command` for service {job.service}, so that what its image "
+                "starts by itself would have to end. Add the command of the job there."
+            )
     unused = sorted(set(app.secrets) - set(model.get("secrets") or {}))
     if unused:
         raise InputError(
@@ -261,12 +268,13 @@ def release_hash(app: App, parts: Parts, pinned: Mapping[str, str], key: bytes) 
             "resources": _resources(original),
             "networks": sorted(set(original.get("networks") or {}) - {"default"}),
             "secrets": {secret: secret_fingerprint(key, secret, app.secrets[secret]) for secret in sorted(mine)},
-            "port": app.service(name).port,
-            "replicas": app.service(name).replicas,
         }
+        for runs in (service for service in app.services if service.name == name):
+            content[name].update(port=runs.port, replicas=runs.replicas)
     return canonical_hash(
         {
             "services": content,
+            **({"jobs": {job.name: [job.service, job.command] for job in app.jobs}} if app.jobs else {}),
             "volumes": _used(parts.swapped, "volumes", parts.model),
             "configs": _used(parts.swapped, "configs", parts.model),
         }
@@ -288,37 +296,48 @@ def release_model(app: App, parts: Parts, release: Release, directory: str) -> M
     secrets: Model = {}
     project = project_name(app.name, release.id)
     shared = set(_used(parts.base, "networks", parts.model)) - {"default"}
-    for name, original in parts.swapped.items():
-        released = release.services[name]
+
+    def container(name: str, known_as: str, endpoint: Model | None) -> Model:
+        original = parts.swapped[name]
+        service = {k: copy.deepcopy(v) for k, v in original.items() if k not in DROPPED_KEYS}
+        _with_secrets(name, service, f"{directory}/secrets", secrets)
+        limits = _resources(original)
+        if limits:
+            service["deploy"] = {"resources": limits}
+        return {
+            **service,
+            "image": pinned_reference(*release.images[name]),
+            "container_name": f"{project}-{known_as}",
+            # Until it has proved itself nothing must bring it back.
+            "restart": "no",
+            "networks": {
+                "private": endpoint,
+                **{k: None for k in sorted(set(original.get("networks") or {}) & shared)},
+            },
+            "labels": {
+                **(original.get("labels") or {}),
+                f"{LABEL}.app": app.name,
+                f"{LABEL}.release": release.id,
+                f"{LABEL}.colour": release.colour,
+                f"{LABEL}.service": name,
+                f"{LABEL}.hash": release.hash,
+            },
+        }
+
+    for name, released in release.services.items():
         for index, address in enumerate(released.addresses, start=1):
-            service = {k: copy.deepcopy(v) for k, v in original.items() if k not in DROPPED_KEYS}
-            _with_secrets(name, service, f"{directory}/secrets", secrets)
-            limits = _resources(original)
-            if limits:
-                service["deploy"] = {"resources": limits}
-            service.update(
-                {
-                    "image": pinned_reference(released.image, released.digest),
-                    "container_name": f"{project}-{name}-{index}",
-                    # Until it has proved itself nothing must bring it back.
-                    "restart": "no",
-                    "networks": {
-                        "private": {"ipv4_address": address},
-                        **{k: None for k in sorted(set(original.get("networks") or {}) & shared)},
-                    },
-                    "labels": {
-                        **(original.get("labels") or {}),
-                        f"{LABEL}.app": app.name,
-                        f"{LABEL}.release": release.id,
-                        f"{LABEL}.colour": release.colour,
-                        f"{LABEL}.service": name,
-                        f"{LABEL}.hash": release.hash,
-                    },
-                }
-            )
             # Compose makes the name of a service an alias on the network: it must not be one that two releases share.
             prefix = name if index == 1 else f"{name}-{index}"
-            services[f"{prefix}.{release.id}"] = service
+            services[f"{prefix}.{release.id}"] = container(name, f"{name}-{index}", {"ipv4_address": address})
+    for key, job in release.jobs.items():
+        service = container(job.service, key, None)
+        service["labels"][f"{LABEL}.job"] = key
+        # Its health is its exit status.
+        service.pop("healthcheck", None)
+        if job.command is not None:
+            # Compose would take a dollar for a variable.
+            service["command"] = [word.replace("$", "$$") for word in job.command]
+        services[job_service(key, release)] = service
     external = {
         key: {"name": value.get("name") or f"{app.name}_{key}", "external": True}
         for key, value in (parts.model.get("networks") or {}).items()
@@ -343,8 +362,13 @@ def services_of(document: Model, part: Release) -> list[str]:
     return [
         name
         for name, service in sorted(document["services"].items())
-        if service["labels"][f"{LABEL}.service"] in part.services
+        if service["labels"][f"{LABEL}.service"] in part.services and f"{LABEL}.job" not in service["labels"]
     ]
+
+
+def job_service(job: str, release: Release) -> str:
+    """The name of a one-shot in the project of its release."""
+    return f"{job}.{release.id}"
 
 
 def _document(name: str, services: Model, **sections: Model) -> Model:

@@ -65,6 +65,18 @@ class Driver(Protocol):
     def start(self, release: Release) -> None:
         """Create and start the containers of a staged release, with no restart policy."""
 
+    def run(self, release: Release, job: str, version: str = "") -> str:
+        """Run a one-shot of a staged release to its end, or wait for the container an interrupted run began it with.
+
+        What it printed last. Raises where it fails. `version` takes the place of SCHEMA_PLACE in its command.
+        """
+
+    def begun(self, release: Release) -> Collection[str]:
+        """The one-shots of a release that have a container."""
+
+    def discard(self, release: Release, jobs: Collection[str]) -> None:
+        """Remove the containers of one-shots."""
+
     def resume(self, release: Release) -> None:
         """Start the stopped containers of a release again, with no restart policy."""
 

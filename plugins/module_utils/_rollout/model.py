@@ -28,6 +28,12 @@ SECRET_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 STRATEGIES = ("blue_green", "stop_first")
 # Seconds that a worker has to stay up before it counts as ready; nothing can be asked of it.
 WORKER_UPTIME = 5
+JOB_TIMES = ("before_start",)
+# The commands of a migration, in the order in which they are explained.
+MIGRATIONS = ("command", "rollback", "after", "version")
+MIGRATE, MIGRATE_BACK, CONTRACT, SCHEMA = (f"migrate.{key}" for key in MIGRATIONS)
+# In `migrate.rollback`: the schema's version before the migration.
+SCHEMA_PLACE = "{version}"
 
 LABEL = "daffathan"
 GATEWAY = "daffathan-gateway"
@@ -58,6 +64,17 @@ class Service:
 
 
 @dataclass(frozen=True)
+class OneShot:
+    """Work that is done once for a release, by a container of a service. Its name is the option that asks for it."""
+
+    name: str
+    service: str
+    timeout: int = 600
+    # In the place of the service's own; None leaves that as it is.
+    command: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
 class App:
     """One app as the user asks for it. The values of secrets are kept out of every text this makes."""
 
@@ -66,6 +83,7 @@ class App:
     services: tuple[Service, ...]
     env: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    jobs: tuple[OneShot, ...] = ()
 
     @property
     def network(self) -> str:
@@ -97,6 +115,17 @@ class ReleasedService:
 
 
 @dataclass(frozen=True)
+class Job:
+    """A one-shot of a release, with the image that does it."""
+
+    service: str
+    image: str
+    digest: str
+    timeout: int
+    command: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
 class Release:
     """One version of an app's swapped services; or, as `only` makes it, a part of one."""
 
@@ -105,6 +134,7 @@ class Release:
     colour: str
     created: str
     services: Mapping[str, ReleasedService]
+    jobs: Mapping[str, Job] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -115,7 +145,19 @@ class Release:
             name: ReleasedService(**dict(value, addresses=tuple(value["addresses"])))
             for name, value in data["services"].items()
         }
-        return cls(data["id"], data["hash"], data["colour"], data["created"], services)
+        jobs = {
+            name: Job(**dict(value, command=None if value["command"] is None else tuple(value["command"])))
+            for name, value in data.get("jobs", {}).items()
+        }
+        return cls(data["id"], data["hash"], data["colour"], data["created"], services, jobs)
+
+    @property
+    def images(self) -> dict[str, tuple[str, str]]:
+        """Reference and digest of the image of every service that has a container."""
+        return {
+            **{job.service: (job.image, job.digest) for job in self.jobs.values()},
+            **{name: (service.image, service.digest) for name, service in self.services.items()},
+        }
 
     @property
     def addresses(self) -> frozenset[str]:
@@ -252,13 +294,70 @@ def parse_service(name: str, options: object) -> Service:
     )
 
 
+def parse_job(name: str, options: Mapping[str, Any]) -> OneShot:
+    """A service that has `job`: it does its work and ends."""
+    where = f"services.{name}"
+    if options["job"] not in JOB_TIMES:
+        raise InputError(f"{where}.job: {options['job']!r} is not one of {', '.join(JOB_TIMES)}.")
+    given = {key for key, value in options.items() if value not in (None, [])}
+    # The times of a service are defaults of the role, which knows no difference.
+    wrong = sorted(given - {"job", "timeout", "start_timeout", "drain_timeout", "stop_timeout"})
+    if wrong:
+        raise InputError(
+            f"{where}.{wrong[0]}: {options[wrong[0]]!r} for a job, which does its work and ends. Remove it, or remove "
+            "`job`."
+        )
+    return OneShot(where, name, _number(f"{where}.timeout", options.get("timeout", 600), 1, 86400))
+
+
+def parse_migrate(options: object, services: Collection[str]) -> list[OneShot]:
+    """The commands that change a schema, each as a one-shot."""
+    if not options:
+        return []
+    if not isinstance(options, Mapping):
+        raise InputError(f"migrate: {options!r} is not a mapping. Write {{service: api, command: [./migrate, up]}}.")
+    given = {key: value for key, value in options.items() if value is not None}
+    unknown = sorted(set(map(str, given)) - {"service", "timeout", *MIGRATIONS})
+    if unknown:
+        known = ", ".join(("service", *MIGRATIONS, "timeout"))
+        raise InputError(f"migrate.{unknown[0]}: there is no such option. Known are {known}.")
+    if given.get("service") not in services:
+        raise InputError(
+            f"migrate.service: {given.get('service')!r} is not one of the services that are released: "
+            f"{', '.join(sorted(services))}."
+        )
+    if "command" not in given:
+        raise InputError("migrate.command: missing. Give what migrates the schema, for example [./migrate, up].")
+    timeout = _number("migrate.timeout", given.get("timeout", 600), 1, 86400)
+    shots = []
+    for key in MIGRATIONS:
+        command = given.get(key)
+        if command is None:
+            continue
+        if not isinstance(command, (list, tuple)) or not command or not all(isinstance(word, str) for word in command):
+            raise InputError(f"migrate.{key}: {command!r} is not a list of words like [./migrate, up].")
+        if any(SCHEMA_PLACE in word for word in command) and (key != "rollback" or "version" not in given):
+            raise InputError(
+                f"migrate.{key}: {SCHEMA_PLACE} stands for what `version` said before the migration, and only in "
+                "`rollback`. Give `version`, or remove it."
+            )
+        shots.append(OneShot(f"migrate.{key}", str(given["service"]), timeout, tuple(command)))
+    return shots
+
+
 def parse_app(options: Mapping[str, Any]) -> App:
     """The app that the module's options describe, or InputError with the first thing that is wrong."""
     name = parse_app_name(options["app"])
     raw_services = options.get("services") or {}
     if not raw_services:
         raise InputError("services: empty. Name at least one service of the compose file.")
-    services = tuple(parse_service(str(key), value) for key, value in sorted(raw_services.items()))
+    asked = sorted((str(key), value) for key, value in raw_services.items())
+    is_job = {key: isinstance(value, Mapping) and value.get("job") is not None for key, value in asked}
+    services = tuple(parse_service(key, value) for key, value in asked if not is_job[key])
+    jobs = [parse_job(key, value) for key, value in asked if is_job[key]]
+    if not services:
+        raise InputError("services: nothing but jobs. Name at least one service that runs on.")
+    jobs += parse_migrate(options.get("migrate"), set(is_job))
     owner: dict[str, str] = {}
     for service in services:
         for route in service.routes:
@@ -286,4 +385,4 @@ def parse_app(options: Mapping[str, Any]) -> App:
         if isinstance(value, (dict, list)) or value is None or str(value) == "":
             raise InputError(f"secrets.{key}: must be a text that is not empty.")
         secrets[str(key)] = str(value)
-    return App(name, domains, services, env, secrets)
+    return App(name, domains, services, env, secrets, tuple(jobs))

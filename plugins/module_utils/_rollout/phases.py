@@ -17,7 +17,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout import plan
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout import jobs, plan
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.driver import Driver
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gateway import release_of
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.journal import Journal
@@ -38,6 +38,7 @@ class Rollout:
         self.now = now
         self.drained: dict[str, Any] = {}
         self.warnings: list[str] = []
+        self.jobs = jobs.Jobs(driver, journal, self.warnings)
 
     def _at(self) -> str:
         return self.now().isoformat(timespec="seconds")
@@ -60,6 +61,7 @@ class Rollout:
         if state.phase != "idle":
             state = self._finish(state)
         else:
+            state = self.jobs.collect(state)
             self._prune(state)
         return state
 
@@ -69,6 +71,9 @@ class Rollout:
         return release is not None and release.id in named
 
     def _settle(self, state: State, candidate: Release, outcome: dict[str, Any]) -> State:
+        if state.phase == "undo":
+            outcome["outcome"] = "undone"
+            return self._undo(state, candidate, "failed")
         if release_of(self.driver.written_generation()) == candidate.id and state.next_route is not None:
             try:
                 # It was ready when the file was written; a reboot since then may have changed that.
@@ -82,7 +87,7 @@ class Rollout:
                 rollback = state.previous is not None and state.previous.id == candidate.id
                 return self._save(plan.promoted(state, candidate, state.next_route, rollback=rollback, at=self._at()))
         outcome["outcome"] = "undone"
-        return self._undo(state, candidate, "interrupted")
+        return self._undo(self.jobs.adopt(state, candidate), candidate, "interrupted")
 
     # Verbs
 
@@ -102,11 +107,14 @@ class Rollout:
         """A new release beside the live one, then the switch."""
         state = self._save(replace(self.driver.load(), candidate=candidate, next_route=route, phase="start"))
         with self._undoing(state, candidate):
+            if candidate.jobs:
+                state = self.jobs.before_start(state, candidate)
             with self.journal.step("start", release=candidate.id):
                 self.driver.stage(candidate)
                 self.driver.start(plan.beside(candidate, workers=False))
             state = self._switch(state, candidate, route, self.driver.start, rollback=False)
-        return self._finish(state)
+        state = self._finish(state)
+        return self.jobs.contract(state) if jobs.contract_due(state) else state
 
     def roll_back(self, target: Release, route: Route) -> State:
         """The previous release is started again, checked like a new one, and switched to."""
@@ -188,7 +196,7 @@ class Rollout:
         """What ended for the candidate runs again, and never beside it."""
         part = plan.in_place(candidate)
         old = state.live.only(part.services) if state.live is not None else None
-        if state.phase == "start" or old is None or not old.services:
+        if old is None or not old.services:
             return
         self.driver.keep(part, False)
         self.driver.stop(part)
@@ -209,6 +217,7 @@ class Rollout:
             with self.journal.step("stop", release=previous.id):
                 self.driver.keep(previous, False)
                 self.driver.stop(previous)
+        state = self.jobs.collect(state)
         self._prune(state)
         return self._save(replace(state, phase="idle"))
 
@@ -235,7 +244,8 @@ class Rollout:
         except RolloutError as error:
             try:
                 with self.journal.step("undo", release=candidate.id):
-                    self._undo(self.driver.load(), candidate, "failed")
+                    state = self._save(replace(self.driver.load(), phase="undo"))
+                    self._undo(state, candidate, "failed")
             except RolloutError as second:
                 raise RolloutError(
                     f"{error}\nTaking the candidate {candidate.id} away failed as well: {second}. The next run does it."
@@ -255,6 +265,9 @@ class Rollout:
                 self.driver.fence(None)
             self.driver.drain(candidate)
         self.driver.keep(candidate, False)
+        if event == "failed":
+            # Saved before the files of the candidate go: without them nothing more can be asked of it.
+            state = self._save(self.jobs.migrate_back(state, candidate).without_progress(candidate))
         if state.previous is not None and state.previous.id == candidate.id:
             self.driver.stop(candidate)
         else:

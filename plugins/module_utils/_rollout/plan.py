@@ -13,7 +13,9 @@ from dataclasses import asdict, dataclass, replace
 
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.driver import Observed
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gateway import release_of
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.jobs import contract_due
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
+    CONTRACT,
     App,
     InputError,
     Release,
@@ -49,7 +51,7 @@ class Current:
 
 @dataclass(frozen=True)
 class Operation:
-    """`kind` is one of recover, base, release, route, rollback, remove; `text` says why."""
+    """`kind` is one of recover, base, release, route, contract, rollback, remove; `text` says why."""
 
     kind: str
     text: str
@@ -130,6 +132,8 @@ def plan_present(current: Current, desired: Desired) -> list[Operation]:
         operations.append(Operation("route", "change domains, routes or limits"))
     elif release_of(current.written) != live.id or current.loaded != current.written:
         operations.append(Operation("route", "load the app into the gateway"))
+    if contract_due(state) and not any(operation.kind == "release" for operation in operations):
+        operations.append(Operation("contract", f"run {CONTRACT} of {state.live.id if state.live else None}"))
     return operations
 
 
@@ -150,6 +154,12 @@ def plan_rollback(current: Current, wanted: str | None) -> tuple[list[Operation]
         kept = f"The one that is kept is {previous.id}." if previous else "None is kept."
         asked = f"release: {wanted} of" if wanted else "app:"
         raise InputError(f"{asked} {state.app} cannot be rolled back to. {kept} Deploy the version you want instead.")
+    # Ids of releases begin with their time.
+    if state.contracted is not None and previous.id < state.contracted:
+        raise InputError(
+            f"app: {state.app} cannot be rolled back to {previous.id}: {CONTRACT} of {state.contracted} took away what "
+            "that needs of the schema. Deploy the version you want instead."
+        )
     return [*operations, Operation("rollback", f"from {state.live.id} to {previous.id}")], previous
 
 
@@ -178,10 +188,11 @@ def check_other_apps(app: App, others: Mapping[str, State]) -> None:
 def describe_release(release: Release | None) -> list[str]:
     if release is None:
         return []
-    return [
+    lines = [
         f"{name}: {service.image}@{service.digest} x{len(service.addresses)}"
         for name, service in sorted(release.services.items())
     ]
+    return lines + [f"job {name}: {job.image}@{job.digest}" for name, job in sorted(release.jobs.items())]
 
 
 def describe_route(route: Route | None) -> list[str]:
@@ -240,6 +251,7 @@ def promoted(state: State, candidate: Release, route: Route, *, rollback: bool, 
         route=route,
         next_route=None,
         rolled_back_from=old.id if rollback and old is not None else None,
+        progress={key: value for key, value in state.progress.items() if key == candidate.hash},
     )
     return new.with_event("rolled_back" if rollback else "deployed", candidate.id, at)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import Release, RolloutError
@@ -37,6 +37,14 @@ class Route:
 
 
 @dataclass(frozen=True)
+class Progress:
+    """The one-shots that are done for a content, and the version that its schema had before the first of them."""
+
+    done: tuple[str, ...] = ()
+    schema_before: str | None = None
+
+
+@dataclass(frozen=True)
 class State:
     """`phase` is idle, or the point at which a run was when this was written."""
 
@@ -56,6 +64,23 @@ class State:
     # What the gateway is told with the candidate.
     next_route: Route | None = None
     history: tuple[Mapping[str, Any], ...] = ()
+    # By the hash of the release: the next one of the same content goes on where one was interrupted.
+    progress: Mapping[str, Progress] = field(default_factory=dict)
+    schema: str | None = None
+    # The release that took away what the ones before it need.
+    contracted: str | None = None
+
+    def progress_of(self, release: Release) -> Progress:
+        return self.progress.get(release.hash, Progress())
+
+    def with_progress(self, release: Release, **changes: Any) -> State:
+        return replace(self, progress={**self.progress, release.hash: replace(self.progress_of(release), **changes)})
+
+    def with_done(self, release: Release, job: str) -> State:
+        return self.with_progress(release, done=(*self.progress_of(release).done, job))
+
+    def without_progress(self, release: Release) -> State:
+        return replace(self, progress={key: value for key, value in self.progress.items() if key != release.hash})
 
     def with_event(self, event: str, release: str, at: str) -> State:
         entry = {"event": event, "release": release, "at": at}
@@ -77,6 +102,12 @@ class State:
             "route": _dump_route(self.route),
             "next_route": _dump_route(self.next_route),
             "history": list(self.history),
+            "progress": {
+                key: {"done": list(value.done), "schema_before": value.schema_before}
+                for key, value in self.progress.items()
+            },
+            "schema": self.schema,
+            "contracted": self.contracted,
         }
         return json.dumps(data, indent=1, sort_keys=True) + "\n"
 
@@ -105,6 +136,12 @@ def loads(app: str, text: str | None) -> State:
             route=_route(data["route"]),
             next_route=_route(data["next_route"]),
             history=tuple(data["history"]),
+            progress={
+                key: Progress(tuple(value["done"]), value["schema_before"])
+                for key, value in data.get("progress", {}).items()
+            },
+            schema=data.get("schema"),
+            contracted=data.get("contracted"),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise RolloutError(

@@ -15,6 +15,8 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.driver
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gateway import generation, release_of, render
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
     App,
+    Job,
+    OneShot,
     Release,
     ReleasedService,
     RolloutError,
@@ -27,6 +29,21 @@ APP = App("labs", ("labs.example.test",), (Service("api", 3001, ("/",), "/health
 # The same with work that takes no requests: one kind may run twice for a while, the other must not.
 WORKERS = App("labs", APP.domains, (*APP.services, Service("mailer"), Service("billing", strategy="stop_first")))
 NETWORK = Network("labs_private", "10.9.0.0/24", "10.9.0.254")
+
+
+# And with work that is done once: a job of its own, and a migration of the service api.
+JOBS = App(
+    "labs",
+    APP.domains,
+    APP.services,
+    jobs=(
+        OneShot("services.seed", "seed"),
+        *(
+            OneShot(name, "api", command=(name,))
+            for name in ("migrate.command", "migrate.rollback", "migrate.after", "migrate.version")
+        ),
+    ),
+)
 
 
 class Killed(BaseException):
@@ -46,8 +63,13 @@ def release(number: int, *, ill: str | None = None, app: App = APP) -> Release:
         )
         for index, service in enumerate(app.services)
     }
+    jobs = {
+        job.name: Job(job.service, "registry/job:1", f"sha256:{'ill' if job.name == ill else 'good'}", 9, job.command)
+        for job in app.jobs
+    }
     colour = "blue" if number % 2 else "green"
-    return Release(f"r20260101t0000{number:02}-{number:08x}", f"hash{number}", colour, "2026-01-01", services)
+    name = f"r20260101t0000{number:02}-{number:08x}"
+    return Release(name, f"hash{number}", colour, "2026-01-01", services, jobs)
 
 
 @dataclass
@@ -75,6 +97,13 @@ class World:
     # Releases that old workers may still send requests to.
     in_flight: set[str] = field(default_factory=set)
     broken: list[str] = field(default_factory=list)
+    # Containers of one-shots by release and name, with their exit status, or None while they run.
+    jobs: dict[tuple[str, str], int | None] = field(default_factory=dict)
+    # What one-shots did: every end that was good, in order.
+    done: list[tuple[str, str]] = field(default_factory=list)
+    schema: int = 0
+    # How far a migration takes the schema; 0 where a release brings none.
+    steps_of_schema: int = 1
 
     def of(self, release: str) -> dict[str, Container]:
         """The containers of a release by service."""
@@ -92,7 +121,16 @@ class World:
         if len(alone) > len({service for _, service in alone}):
             self.broken.append(f"{alone} run at the same time")
 
+    def end(self, release: Release, job: str) -> None:
+        """A one-shot ends, whether anybody waits for it or not."""
+        good = release.jobs[job].digest == "sha256:good"
+        self.jobs[release.id, job] = 0 if good else 3
+        if good:
+            self.done.append((release.hash, job))
+            self.schema += {"migrate.command": self.steps_of_schema, "migrate.rollback": -1}.get(job, 0)
+
     def reboot(self) -> None:
+        self.jobs = {key: 137 if status is None else status for key, status in self.jobs.items()}
         for container in self.containers.values():
             container.running = container.restart == "unless-stopped"
         self.loaded = self.written
@@ -180,6 +218,26 @@ class Driver:
             self.world.containers[release.id, name] = container
             self.effect("started")
 
+    def run(self, release: Release, job: str, version: str = "") -> str:
+        assert release.id in self.world.files
+        self.effect("run")
+        if (release.id, job) not in self.world.jobs:
+            self.world.jobs[release.id, job] = None
+            self.effect("begun")
+        if self.world.jobs[release.id, job] is None:
+            self.world.end(release, job)
+            self.effect("ended")
+        if self.world.jobs[release.id, job] != 0:
+            raise RolloutError(f"{job} of {release.id} fails")
+        return str(self.world.schema)
+
+    def begun(self, release: Release) -> Collection[str]:
+        return [job for name, job in self.world.jobs if name == release.id]
+
+    def discard(self, release: Release, jobs: Collection[str]) -> None:
+        self.effect("discard")
+        self.world.jobs = {k: v for k, v in self.world.jobs.items() if k[0] != release.id or k[1] not in jobs}
+
     def resume(self, release: Release) -> None:
         self.effect("resume")
         for container in self.of(release):
@@ -241,5 +299,6 @@ class Driver:
         for name in self.world.of(release_id):
             del self.world.containers[release_id, name]
             self.effect("removed")
+        self.world.jobs = {key: value for key, value in self.world.jobs.items() if key[0] != release_id}
         self.world.files.discard(release_id)
         self.effect("files removed")

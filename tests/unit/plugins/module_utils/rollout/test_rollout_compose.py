@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import compose
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import InputError
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import InputError, Job, OneShot
 
 from tests.unit.plugins.module_utils.rollout.models import APP, DIGESTS, KEY, PINNED, model, release
 
@@ -71,6 +71,39 @@ def test_what_cannot_be_is_refused_with_its_place_and_a_remedy(change: Change, n
         compose.split(changed(change), APP)
     for word in named:
         assert word in str(error.value)
+
+
+def test_job_without_a_command_is_refused() -> None:
+    app = replace(APP, services=(APP.service("api"),), jobs=(OneShot("services.web", "web"),))
+    with pytest.raises(InputError, match="services.web.job: the compose file has no `command` .* Add the command"):
+        compose.split(model(), app)
+    assert "web" in compose.split(changed(set_in("web", "command", ["./seed"])), app).swapped
+
+
+def test_one_shot_is_a_container_of_its_service_without_an_address_of_its_own() -> None:
+    app = replace(APP, jobs=(OneShot("migrate.command", "api", command=("./migrate", "$up")),))
+    job = Job("api", "registry.test:5000/api:1.0.0", DIGESTS["api"], 600, ("./migrate", "$up"))
+    whole = replace(release(), jobs={"migrate.command": job})
+    text = compose.release_model(app, compose.split(model(), app), whole, "/var/lib/x")
+    name = compose.job_service("migrate.command", whole)
+    service = text["services"][name]
+    assert service["command"] == ["./migrate", "$$up"]
+    assert service["networks"]["private"] is None
+    assert service["secrets"] == text["services"][f"api.{whole.id}"]["secrets"]
+    assert service["labels"]["daffathan.job"] == "migrate.command"
+    assert name not in compose.services_of(text, whole)
+    assert compose.services_of(text, whole.only(["web"])) == [f"web.{whole.id}"]
+
+
+def test_changed_job_is_a_new_release() -> None:
+    def hash_of(*jobs: OneShot) -> str:
+        app = replace(APP, jobs=jobs)
+        return compose.release_hash(app, compose.split(model(), app), SWAPPED_IMAGES, KEY)
+
+    up = OneShot("migrate.command", "api", command=("up",))
+    hashes = {hash_of(), hash_of(up), hash_of(replace(up, command=("up", "2")))}
+    assert len(hashes) == 3
+    assert hash_of(up) == hash_of(replace(up, timeout=1))
 
 
 ALLOWED: list[tuple[str, Change]] = [

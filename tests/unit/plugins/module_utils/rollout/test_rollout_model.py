@@ -75,6 +75,40 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("route that is a number", service(routes=[1]), ["services.api.routes", "1", "/api/"]),
     ("health without a slash", service(health="up"), ["services.api.health", "'up'", "/health"]),
     ("health over two lines", service(health="/a\r\nX: y"), ["services.api.health", "/health"]),
+    (
+        "job with a port",
+        options(services={"api": {"port": 1, "routes": ["/"]}, "seed": {"job": "before_start", "port": 2}}),
+        ["services.seed.port", "2", "job", "Remove it"],
+    ),
+    (
+        "job of another time",
+        options(services={"api": {"port": 1, "routes": ["/"]}, "seed": {"job": "nightly"}}),
+        ["services.seed.job", "'nightly'", "before_start"],
+    ),
+    (
+        "job without an end",
+        options(services={"api": {"port": 1, "routes": ["/"]}, "seed": {"job": "before_start", "timeout": 0}}),
+        ["services.seed.timeout", "0", "1 to 86400"],
+    ),
+    ("nothing but jobs", options(services={"seed": {"job": "before_start"}}), ["services:", "jobs", "at least one"]),
+    ("migration as text", options(migrate="up"), ["migrate:", "'up'", "{service: api"]),
+    ("migration by nobody", options(migrate={"command": ["x"]}), ["migrate.service", "None", "api"]),
+    ("migration without a command", options(migrate={"service": "api"}), ["migrate.command", "missing", "Give"]),
+    (
+        "unknown step of a migration",
+        options(migrate={"service": "api", "command": ["x"], "before": ["y"]}),
+        ["migrate.before", "Known are", "rollback"],
+    ),
+    (
+        "migration in one string",
+        options(migrate={"service": "api", "command": "./migrate up"}),
+        ["migrate.command", "'./migrate up'", "[./migrate, up]"],
+    ),
+    (
+        "rollback to a version nobody asked for",
+        options(migrate={"service": "api", "command": ["x"], "rollback": ["goto", "{version}"]}),
+        ["migrate.rollback", "{version}", "Give `version`"],
+    ),
     ("unknown strategy", service(strategy="rolling"), ["services.api.strategy", "'rolling'", "blue_green"]),
     (
         "one route twice",

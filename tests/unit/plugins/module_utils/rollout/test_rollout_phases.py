@@ -10,12 +10,13 @@ from collections.abc import Callable
 import pytest
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import plan
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gateway import generation, release_of
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.jobs import contract_due
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.journal import Journal
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import Release, RolloutError
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.phases import Rollout
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import State, loads
 
-from tests.unit.plugins.module_utils.rollout.simulation import NETWORK, WORKERS, Driver, Killed, World, release
+from tests.unit.plugins.module_utils.rollout.simulation import JOBS, NETWORK, WORKERS, Driver, Killed, World, release
 
 ROUTE = plan.route_of(WORKERS)
 Run = Callable[[Driver], State]
@@ -29,7 +30,7 @@ def present(candidate: Release) -> Run:
         state = rollout.recover()
         same = state.live is not None and state.live.hash == candidate.hash
         if same and plan.serving(state.live, driver.inventory()):
-            return state
+            return rollout.jobs.contract(state) if contract_due(state) else state
         return rollout.deploy(candidate, ROUTE)
 
     return run
@@ -49,6 +50,10 @@ def absent(driver: Driver) -> State:
 
 def workers(number: int, **options: str) -> Release:
     return release(number, app=WORKERS, **options)
+
+
+def jobs(number: int, **options: str) -> Release:
+    return release(number, app=JOBS, **options)
 
 
 def world_after(*runs: Run) -> World:
@@ -71,6 +76,7 @@ def assert_settled(world: World) -> State:
     assert world.broken == []
     assert state.phase == "idle" and state.candidate is None and state.next_route is None
     assert {name for name, _ in world.containers} == kept == world.files
+    assert world.jobs == {}
     assert state.live is None or live(world) == state.live.id == release_of(generation(world.written))
     for (name, _), container in world.containers.items():
         is_live = state.live is not None and name == state.live.id
@@ -165,6 +171,8 @@ SCENARIOS: dict[str, tuple[list[Run], Run, set[str | None]]] = {
     "second": ([present(release(1))], present(release(2)), {release(2).id}),
     "third": ([present(release(1)), present(release(2))], present(release(3)), {release(3).id}),
     "rollback": ([present(release(1)), present(release(2))], rolled_back, {release(1).id}),
+    "first with jobs": ([], present(jobs(1)), {jobs(1).id}),
+    "second with jobs": ([present(jobs(1))], present(jobs(2)), {jobs(2).id}),
     "first with workers": ([], present(workers(1)), {workers(1).id}),
     "second with workers": ([present(workers(1))], present(workers(2)), {workers(2).id}),
     "rollback with workers": ([present(workers(1)), present(workers(2))], rolled_back, {workers(1).id}),
