@@ -12,7 +12,15 @@ import datetime
 import os
 from collections.abc import Callable
 
-from ansible_collections.daffathan.platform.plugins.module_utils._audit import engine, iptables, nftables, sockets
+from ansible_collections.daffathan.platform.plugins.module_utils._audit import (
+    engine,
+    interfaces,
+    iptables,
+    netlink,
+    nftables,
+    owners,
+    sockets,
+)
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.filter import Filter
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.iptables_rule import RuleError
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.model import Address, Finding, clean, unknown
@@ -101,7 +109,7 @@ def _iptables(family: int, inner: Callable[[Address], bool]) -> tuple[list[Table
 
 
 def _filter(
-    families: list[int], inner: Callable[[Address], bool], routes: sockets.Routes, local: frozenset[Address]
+    families: list[int], inner: Callable[[Address], bool], routes: interfaces.Routes, local: frozenset[Address]
 ) -> Filter:
     tables: list[Table] = []
     covered: set[int] = set()
@@ -132,32 +140,33 @@ def host(engine_socket: str, timeout: float) -> Host:
     running = _engine(engine_socket, timeout, problems)
     bridges = running.bridges if running else frozenset()
     try:
-        interfaces = sockets.external_interfaces(bridges)
+        owned = interfaces.addresses()
+        entrances = interfaces.external(interfaces.links(), owned, bridges)
         found = sockets.listeners()
-        everywhere = frozenset(address for group in sockets.addresses().values() for address in group)
-    except (sockets.SocketError, OSError, ValueError) as error:
+    except (sockets.SocketError, netlink.NetlinkError, OSError, ValueError) as error:
         problems.append(unknown("sockets-not-examined", f"the sockets could not be read: {error}.", _ROOT))
-        interfaces, found, everywhere = [], [], frozenset()
-    routes = sockets.routes()
-    outside = {interface.name for interface in interfaces}
+        entrances, found, owned = [], [], {}
+    everywhere = frozenset(address for group in owned.values() for address in group)
+    routes = interfaces.routes()
+    outside = {interface.name for interface in entrances}
 
     def inner(address: Address) -> bool:
         name = routes.interface(address)
         return address.is_loopback or bool(name and name not in outside)
 
-    families = [4] + ([6] if any(address.version == 6 for item in interfaces for address in item.addresses) else [])
+    families = [4] + ([6] if any(address.version == 6 for item in entrances for address in item.addresses) else [])
     packet_filter: Filter | None = None
     try:
         packet_filter = _filter(families, inner, routes, everywhere)
     except (CommandError, RuleError, nftables.RuleSetError) as error:
         remedy = f"Install iptables and nftables. {_ROOT}"
         problems.append(unknown("rules-not-examined", f"the packet filter could not be read: {error}.", remedy))
-    owners = sockets.Owners()
+    groups = {item.inode: item.group for item in found if not item.address.is_loopback}
     return Host(
-        interfaces=interfaces,
+        interfaces=entrances,
         listeners=found,
         filter=packet_filter,
-        owner=owners.of,
+        owner=owners.Owners(groups).of,
         today=datetime.datetime.now(datetime.timezone.utc).date(),
         engine=running,
         daemon=_daemon(problems),

@@ -22,6 +22,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._audit.model im
     ordered,
     unknown,
 )
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.owners import Owner
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.reach import (
     ENGINE_PROCESSES,
     Host,
@@ -34,7 +35,6 @@ from ansible_collections.daffathan.platform.plugins.module_utils._audit.reach im
     served_by,
     ways_in,
 )
-from ansible_collections.daffathan.platform.plugins.module_utils._audit.sockets import Owner
 
 _FAMILY = {4: "ipv4", 6: "ipv6"}
 _DECLARE = "declare it in the expected ports, with a reason"

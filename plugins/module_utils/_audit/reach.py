@@ -16,6 +16,7 @@ from typing import Any
 
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.engine import Container, Daemon, Engine
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.filter import Arrival, Filter
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.interfaces import Interface
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.model import (
     PROTOCOLS,
     Address,
@@ -24,8 +25,9 @@ from ansible_collections.daffathan.platform.plugins.module_utils._audit.model im
     host_ip_class,
     parse_address,
 )
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.owners import Owner
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.packet import Packet
-from ansible_collections.daffathan.platform.plugins.module_utils._audit.sockets import Interface, Listener, Owner
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.sockets import Listener
 
 GUARD_TABLE = "inet daffathan_guard"
 # Of more ports than these that a rule treats alike, only the first and the last are told.

@@ -20,17 +20,14 @@ from ansible_collections.daffathan.platform.plugins.module_utils._audit.engine i
     Network,
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.filter import Filter
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.interfaces import Interface, parse_routes
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.iptables_rule import RuleError
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.judge import judge
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.model import failing, parse_expected
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.owners import Owner
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.packet import Loop
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.reach import Host
-from ansible_collections.daffathan.platform.plugins.module_utils._audit.sockets import (
-    Interface,
-    Listener,
-    Owner,
-    parse_routes,
-)
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.sockets import Listener
 
 FIXTURES = Path(__file__).parent / "fixtures"
 HOST4, HOST6 = ipaddress.ip_address("198.51.100.7"), ipaddress.ip_address("2001:db8::7")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.daffathan.platform.plugins.module_utils._audit import engine, sockets
+from ansible_collections.daffathan.platform.plugins.module_utils._audit import engine, owners, sockets
 
 Serve = Callable[[bytes], str]
 
@@ -151,7 +151,7 @@ def test_the_listeners_of_this_machine() -> None:
         assert ("udp", "127.0.0.1", udp.getsockname()[1]) in found
         item = found["tcp", "::1", six.getsockname()[1]]
         assert item.only_v6
-        owner = sockets.Owners().of(item.inode)
+        owner = owners.Owners().of(item.inode)
         assert owner.pid == os.getpid()
     gone = {(item.proto, str(item.address), item.port) for item in sockets.listeners()}
     assert ("tcp", "::1", item.port) not in gone
@@ -185,8 +185,8 @@ def test_owners_that_vanish_or_are_hidden(tmp_path: Path) -> None:
     (tmp_path / "10" / "fd").mkdir(parents=True)
     (tmp_path / "10" / "fd" / "3").symlink_to("socket:[55]")
     (tmp_path / "11").mkdir()
-    owners = sockets.Owners(str(tmp_path))
-    assert owners.of(55) == sockets.Owner("", 10) and owners.of(56).process == "[kernel]"
+    known = owners.Owners(root=str(tmp_path))
+    assert known.of(55) == owners.Owner("", 10) and known.of(56).process == "[kernel]"
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_owners_that_vanish_or_are_hidden(tmp_path: Path) -> None:
     ],
 )
 def test_containers_by_control_group(cgroup: str, container: str) -> None:
-    assert sockets.container_of(cgroup) == container
+    assert owners.container_of(cgroup) == container
 
 
 def test_the_answers_are_json_safe() -> None:
