@@ -94,6 +94,7 @@ class PacketClasses:
         ports = [match for match in matches if isinstance(match, PortMatch)]
         destinations = [match for match in matches if isinstance(match, DestinationMatch)]
         exact = any(rule.verdict.prefix for rule in found)
+        self.ranges = [item for match in ports for item in match.ranges]
         self.ports = PortClasses(item for match in ports if not match.original for item in match.ranges)
         self._original_ports = PortClasses(item for match in ports if match.original for item in match.ranges)
         self._destinations = DestinationClasses((match for match in destinations if not match.original), exact)

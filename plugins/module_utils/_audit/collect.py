@@ -10,28 +10,25 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Callable
 
 from ansible_collections.daffathan.platform.plugins.module_utils._audit import (
     engine,
     interfaces,
-    iptables,
     netlink,
     nftables,
     owners,
+    rules,
     sockets,
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.filter import Filter
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.iptables_rule import RuleError
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.model import Address, Finding, clean, unknown
-from ansible_collections.daffathan.platform.plugins.module_utils._audit.packet import Table
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.parallel import Task
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.reach import Host
-from ansible_collections.daffathan.platform.plugins.module_utils._common.command import CommandError, run
+from ansible_collections.daffathan.platform.plugins.module_utils._common.command import CommandError
 
 DAEMON_FILE = "/etc/docker/daemon.json"
 _DOCKERD = ("/usr/sbin/dockerd", "/usr/bin/dockerd", "/usr/local/bin/dockerd", "/snap/bin/dockerd")
-_COMMAND_TIMEOUT = 20.0
-_NOT_FOUND = 127
 _ROOT = "Run the module as root (become: true)."
 
 
@@ -80,48 +77,6 @@ def _daemon(problems: list[Finding]) -> engine.Daemon | None:
         return None
 
 
-def _save(*argv: str) -> str:
-    return run(argv, timeout=_COMMAND_TIMEOUT).stdout
-
-
-def _legacy(family: int) -> bool:
-    """Whether the kernel holds tables of the legacy backend, which iptables-save of the nft backend does not show."""
-    return bool(_read(f"/proc/net/ip{'6' if family == 6 else ''}_tables_names").strip())
-
-
-def _iptables(family: int, inner: Callable[[Address], bool]) -> tuple[list[Table], bool]:
-    """The iptables tables of a family, and whether they cover what nft shows under the same names."""
-    command = "ip6tables" if family == 6 else "iptables"
-    legacy = _legacy(family)
-    try:
-        text = _save(f"{command}-save")
-    except CommandError as error:
-        # Without iptables the listing of nft is complete, unless the legacy backend holds tables.
-        if error.completed.rc == _NOT_FOUND and not legacy:
-            return [], False
-        raise
-    tables = iptables.parse(text, family, inner, command)
-    if "(nf_tables)" in text or not legacy:
-        if legacy:
-            tables += iptables.parse(_save(f"{command}-legacy-save"), family, inner, f"{command}-legacy")
-        return tables, "(nf_tables)" in text and "is incompatible" not in text
-    return tables, False
-
-
-def _filter(
-    families: list[int], inner: Callable[[Address], bool], routes: interfaces.Routes, local: frozenset[Address]
-) -> Filter:
-    tables: list[Table] = []
-    covered: set[int] = set()
-    for family in families:
-        found, complete = _iptables(family, inner)
-        tables += found
-        if complete:
-            covered.add(family)
-    tables += nftables.parse(_save("nft", "-j", "list", "ruleset"), inner, frozenset(covered))
-    return Filter(tables, routes.interface, lambda address: address.is_loopback or address in local)
-
-
 def _ufw_enabled() -> str:
     for line in _read("/etc/ufw/ufw.conf").splitlines():
         key, dummy, value = line.partition("=")
@@ -135,29 +90,34 @@ def _setting(name: str) -> bool:
 
 
 def host(engine_socket: str, timeout: float) -> Host:
-    """Everything the judgement needs, in one pass."""
+    """Everything the judgement needs, in one pass; the engine and the tools are asked side by side."""
     problems: list[Finding] = []
-    running = _engine(engine_socket, timeout, problems)
-    bridges = running.bridges if running else frozenset()
+    asked: list[Finding] = []
+    running_task = Task(lambda: _engine(engine_socket, timeout, asked))
+    rules_task = Task(rules.read)
     try:
         owned = interfaces.addresses()
-        entrances = interfaces.external(interfaces.links(), owned, bridges)
+        links = interfaces.links()
         found = sockets.listeners()
     except (sockets.SocketError, netlink.NetlinkError, OSError, ValueError) as error:
         problems.append(unknown("sockets-not-examined", f"the sockets could not be read: {error}.", _ROOT))
-        entrances, found, owned = [], [], {}
-    everywhere = frozenset(address for group in owned.values() for address in group)
+        links, found, owned = [], [], {}
+    daemon = _daemon(problems)
     routes = interfaces.routes()
+    running = running_task.result()
+    problems += asked
+    entrances = interfaces.external(links, owned, running.bridges if running else frozenset())
     outside = {interface.name for interface in entrances}
+    everywhere = frozenset(address for group in owned.values() for address in group)
 
     def inner(address: Address) -> bool:
         name = routes.interface(address)
         return address.is_loopback or bool(name and name not in outside)
 
-    families = [4] + ([6] if any(address.version == 6 for item in entrances for address in item.addresses) else [])
     packet_filter: Filter | None = None
     try:
-        packet_filter = _filter(families, inner, routes, everywhere)
+        tables = rules.tables(rules_task.result(), inner)
+        packet_filter = Filter(tables, routes.interface, lambda address: address.is_loopback or address in everywhere)
     except (CommandError, RuleError, nftables.RuleSetError) as error:
         remedy = f"Install iptables and nftables. {_ROOT}"
         problems.append(unknown("rules-not-examined", f"the packet filter could not be read: {error}.", remedy))
@@ -169,7 +129,7 @@ def host(engine_socket: str, timeout: float) -> Host:
         owner=owners.Owners(groups).of,
         today=datetime.datetime.now(datetime.timezone.utc).date(),
         engine=running,
-        daemon=_daemon(problems),
+        daemon=daemon,
         ufw_enabled=_ufw_enabled(),
         forwarding={4: _setting("ipv4/ip_forward"), 6: _setting("ipv6/conf/all/forwarding")},
         route_localnet=tuple(name for name in sorted(outside) if _setting(f"ipv4/conf/{name}/route_localnet")),

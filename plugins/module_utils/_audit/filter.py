@@ -36,6 +36,7 @@ class Passage(NamedTuple):
 
 
 _FREE = Passage()
+_HOOKS = ("ingress", "prerouting", "input", "forward")
 
 
 class Arrival(NamedTuple):
@@ -70,6 +71,8 @@ class Filter:
     route: Callable[[Address], str]
     local: Callable[[Address], bool]
     _hooks: dict[tuple[str, int], _Hook] = field(default_factory=dict)
+    _ports: dict[tuple[int, str], PortClasses] = field(default_factory=dict)
+    _ends: dict[tuple[str, Address, bool, str, int], list[Arrival]] = field(default_factory=dict)
 
     def _hook(self, hook: str, family: int) -> _Hook:
         found = self._hooks.get((hook, family))
@@ -125,6 +128,21 @@ class Filter:
 
     def delivered(self, packet: Packet) -> list[Arrival]:
         """Where a packet from outside can end: at a local socket, or forwarded to another machine or a container."""
+        classes = self._ports.get((packet.family, packet.proto))
+        if classes is None:
+            classes = self._ports[packet.family, packet.proto] = self._all_ports(packet)
+        key = (packet.interface, packet.destination, packet.local, packet.proto, classes.of(packet.port))
+        known = self._ends.get(key)
+        if known is None:
+            known = self._ends[key] = self._delivered(packet)
+        return [_for(end, packet) for end in known] if known else known
+
+    def _all_ports(self, packet: Packet) -> PortClasses:
+        """The classes of ports of a packet that was not translated yet, all hooks together."""
+        found = [self._hook(hook, packet.family).of(packet.proto) for hook in _HOOKS]
+        return PortClasses(item for classes in found for item in classes.ranges)
+
+    def _delivered(self, packet: Packet) -> list[Arrival]:
         return [
             Arrival(end.packet, _joined(arrival.passage, end.passage), arrival.translation)
             for arrival in self._routed(packet)
@@ -224,8 +242,11 @@ def _changed(packet: Packet, verdict: Verdict) -> Packet:
 def _for(arrival: Arrival, packet: Packet) -> Arrival:
     """What was found for one packet of a class, for another one of it."""
     found = arrival.packet
+    if found is packet:
+        return arrival
     if arrival.translation is not None:
         packet = _changed(packet, arrival.translation)
-    if (found.local, found.marked, found.untracked) != (packet.local, packet.marked, packet.untracked):
-        packet = packet._replace(local=found.local, marked=found.marked, untracked=found.untracked)
+    packet = packet._replace(
+        local=found.local, marked=found.marked, untracked=found.untracked, output_interface=found.output_interface
+    )
     return Arrival(packet, arrival.passage, arrival.translation)

@@ -32,7 +32,9 @@ class InputError(Exception):
 def clean(value: object, limit: int = _TEXT_LIMIT) -> str:
     """Text from the host made harmless: one line, printable characters only, bounded length."""
     text = str(value)
-    shown = "".join(char if char.isprintable() else "?" for char in text[: limit + 1])
+    shown = text[: limit + 1]
+    if not shown.isprintable():
+        shown = "".join(char if char.isprintable() else "?" for char in shown)
     return shown if len(shown) <= limit else f"{shown[: limit - 3]}..."
 
 

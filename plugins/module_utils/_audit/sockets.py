@@ -30,7 +30,7 @@ class SocketError(Exception):
 
 @dataclass(frozen=True)
 class Listener:
-    """A listening TCP socket or an unconnected UDP socket; group is the id of its control group, where that is known."""
+    """A listening TCP socket or an unconnected UDP socket; group is the id of its control group, 0 if not known."""
 
     proto: str
     address: Address
