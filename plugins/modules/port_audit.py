@@ -79,16 +79,21 @@ options:
   compose_files:
     description:
       - Compose files to examine with O(mode=static), in YAML, or in JSON as C(docker compose config --format json)
-        writes it.
-      - A file C(compose.override.yml) or C(compose.override.yaml) beside a file is examined as well, because Compose
-        reads it.
+        writes it. They are read as Compose reads them, with the files that they include or extend, and with every
+        profile.
+      - A directory stands for the files that Compose reads there, C(COMPOSE_FILE) of the C(.env) file included.
+      - A file of a default name, such as C(compose.yml), is examined alone and with the override file beside it,
+        because Compose reads that unasked.
       - YAML needs PyYAML for the Python that runs the module. Variables come from a C(.env) file beside the file.
     type: list
     elements: path
     default: []
   env:
     description:
-      - Variables for O(compose_files) that win over those of the C(.env) file.
+      - Variables for O(compose_files) that win over those of the C(.env) file. The environment of the process is not
+        looked at.
+      - C(COMPOSE_FILE), C(COMPOSE_PATH_SEPARATOR), C(COMPOSE_ENV_FILES) and C(COMPOSE_DISABLE_ENV_FILE) decide what is
+        read, as they do for Compose.
     type: dict
     default: {}
   fail_on:
@@ -228,7 +233,7 @@ findings:
         V(latent) once it is started, V(verify) asked from another host.
       type: str
       sample: nat
-    service: {description: Service or network of a compose file., type: str, sample: api}
+    service: {description: Service of a compose file., type: str, sample: api}
     file: {description: File in which the finding was made., type: str, sample: /etc/daffathan/apps/shop/compose.yml}
     line: {description: "Line of the file, V(0) where it is not known.", type: int, sample: 12}
     evidence:

@@ -17,7 +17,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from ansible_collections.daffathan.platform.plugins.module_utils._audit import composefile, deliver, examine, verify
+from ansible_collections.daffathan.platform.plugins.module_utils._audit import composeenv, deliver, examine, verify
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.model import (
     THRESHOLDS,
     InputError,
@@ -77,7 +77,7 @@ def _compose_files(named: Sequence[str]) -> list[str]:
     found = next((name for name in _COMPOSE_NAMES if os.path.exists(name)), "")
     if not found:
         raise InputError(f"There is no compose file in {os.getcwd()}. Name one: daffathan-port-audit static FILE.")
-    return [found]
+    return [os.curdir]
 
 
 def _audited(path: str) -> dict[str, Any]:
@@ -100,7 +100,7 @@ def _outcome(options: argparse.Namespace) -> Outcome:
     if options.mode == "static":
         env: dict[str, str] = {}
         for path in options.env_file:
-            env.update(composefile.parse_env(_read(path, "--env-file")))
+            env.update(composeenv.parse_env(_read(path, "--env-file")))
         return examine.static(_compose_files(options.files), env, examine.declared(options.expected, "--expected"))
     if options.mode == "verify":
         timeout = _seconds("--timeout", options.timeout)

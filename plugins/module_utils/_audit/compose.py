@@ -9,12 +9,29 @@
 from __future__ import annotations
 
 import datetime
-import posixpath
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.composemounts import (
+    MountError,
+    engine_sockets,
+    listed,
+)
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.composenetworks import (
+    Network,
+    NetworkError,
+    attached,
+    effective_address,
+    sharing,
+    truth,
+)
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.composeports import (
+    PortError,
+    Published,
+    is_address,
+    parse_port,
+)
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.composeyaml import Place, place_of
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.model import (
     PUBLISHED_SEVERITY,
     Expected,
@@ -24,83 +41,13 @@ from ansible_collections.daffathan.platform.plugins.module_utils._audit.model im
     unknown,
 )
 
-# (service, key of the service, index in its list) -> (file, line)
-Locate = Callable[[str, str, int], "tuple[str, int]"]
+_PORT_REMEDY = 'Write it as "127.0.0.1:<host port>:<container port>".'
 
-ENGINE_SOCKETS = (
-    "/run/docker.sock",
-    "/run/containerd/containerd.sock",
-    "/run/podman/podman.sock",
-    "/run/docker/containerd/containerd.sock",
-)
-_SHORT = re.compile(
-    r"^(?:(?P<ip>\[[^\]]*\]|[^:]*):)??(?:(?P<published>[0-9]*(?:-[0-9]+)?):)?(?P<target>[0-9]+(?:-[0-9]+)?)"
-    r"(?:/(?P<protocol>[a-zA-Z]+))?$"
-)
+Declared = Callable[[str, Published], bool]
 
 
-class PortError(Exception):
-    """A port entry that cannot be understood."""
-
-
-@dataclass(frozen=True)
-class Published:
-    """One port entry: where on the host, which ports (0 to 0: the engine chooses), which port of the container."""
-
-    host_ip: str
-    first: int
-    last: int
-    target: str
-    proto: str
-
-    @property
-    def _ports(self) -> str:
-        if not self.first:
-            return ""
-        return str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
-
-    @property
-    def text(self) -> str:
-        host = f"[{self.host_ip}]" if ":" in self.host_ip else self.host_ip or "0.0.0.0"
-        return f"{host}:{self._ports or 'random'}->{self.target}/{self.proto}"
-
-    @property
-    def remedy(self) -> str:
-        loopback = "[::1]" if ":" in self.host_ip else "127.0.0.1"
-        suffix = "" if self.proto == "tcp" else f"/{self.proto}"
-        return f'"{loopback}:{self._ports}:{self.target}{suffix}"'
-
-
-def _range(text: str) -> tuple[int, int]:
-    first, dummy, last = text.partition("-")
-    low, high = int(first), int(last or first)
-    if not 0 <= low <= high <= 65535:
-        raise PortError(f"{text} is not a port or a range of ports")
-    return low, high
-
-
-def parse_port(entry: object) -> Published:
-    """A port in the short or the long syntax of a compose file."""
-    if isinstance(entry, Mapping):
-        target = str(entry.get("target") or "")
-        published = str(entry.get("published") or "")
-        if not re.fullmatch(r"[0-9]+(-[0-9]+)?", target) or not re.fullmatch(r"([0-9]+(-[0-9]+)?)?", published):
-            raise PortError(f"target {target!r}, published {published!r}")
-        host_ip = str(entry.get("host_ip") or "")
-        protocol = str(entry.get("protocol") or "tcp")
-    else:
-        match = _SHORT.match(str(entry).strip())
-        if isinstance(entry, bool) or match is None:
-            raise PortError(repr(entry))
-        target, published = match["target"], match["published"] or ""
-        host_ip, protocol = (match["ip"] or "").strip("[]"), match["protocol"] or "tcp"
-    _range(target)
-    first, last = _range(published) if published else (0, 0)
-    return Published(host_ip, first, last, target, protocol.lower())
-
-
-def _nowhere(service: str, key: str, index: int) -> tuple[str, int]:
-    return "", 0
+def _at(place: Place, service: str, path: str = "latent") -> dict[str, Any]:
+    return {"service": service, "file": place.file, "line": place.line, "path": path}
 
 
 def _services(model: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -117,123 +64,166 @@ def _services(model: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]
         yield str(name), service
 
 
-def _list(service: Mapping[str, Any], key: str) -> list[Any]:
-    value = service.get(key) or []
-    return list(value) if isinstance(value, (list, tuple)) else [value]
+def published_beyond_loopback(model: Mapping[str, Any]) -> list[Finding]:
+    """Every port entry of a compose model that is not bound to loopback by itself; [] means none.
 
-
-def published_beyond_loopback(model: Mapping[str, Any], locate: Locate = _nowhere) -> list[Finding]:
-    """Every port of a compose model that would be published to more than this host; [] means none.
-
-    Services on the host network are not part of the answer: judge_compose reports them.
+    The networks of the model are not looked at, since a release runs on others.
     """
-    found = []
-    for name, service in _services(model):
-        for index, entry in enumerate(_list(service, "ports")):
-            file, line = locate(name, "ports", index)
-            place: dict[str, Any] = {"service": name, "file": file, "line": line, "path": "latent"}
-            try:
-                port = parse_port(entry)
-            except PortError as error:
-                remedy = 'Write it as "127.0.0.1:<host port>:<container port>".'
-                found.append(unknown("compose-port", f"service {name}: port {error} cannot be read.", remedy, **place))
-                continue
-            kind = host_ip_class(port.host_ip)
-            if kind == "loopback":
-                continue
-            evidence = f"service {name} publishes {port.text}; Docker opens such a port past the firewall."
-            remedy = f"Write {port.remedy}, or leave the port out: the gateway reaches the service without it."
-            place.update(proto=port.proto, host_ip=port.host_ip or "0.0.0.0", port=port.first)
-            found.append(finding("compose-published-port", PUBLISHED_SEVERITY[kind], evidence, remedy, **place))
-    return found
-
-
-def _bind_source(entry: object) -> str:
-    if isinstance(entry, Mapping):
-        return str(entry.get("source") or "") if entry.get("type") in (None, "bind") else ""
-    source = str(entry).partition(":")[0]
-    return source if source.startswith(("/", ".", "~")) else ""
-
-
-def reaches_engine_socket(source: str) -> bool:
-    """Whether a bind mount of this path hands out the socket of a container engine."""
-    if not source.startswith("/"):
-        return False
-    path = "/" + posixpath.normpath(source).lstrip("/")
-    if path == "/var/run" or path.startswith("/var/run/"):
-        path = path[len("/var") :]
-    parent = path if path.endswith("/") else path + "/"
-    return any(socket == path or socket.startswith(parent) for socket in ENGINE_SOCKETS)
-
-
-def _on_host_network(service: Mapping[str, Any]) -> bool:
-    networks = service.get("networks") or {}
-    names = networks if isinstance(networks, (list, Mapping)) else [networks]
-    return service.get("network_mode") == "host" or "host" in names
-
-
-def _opened(model: Mapping[str, Any], locate: Locate) -> Iterator[Finding]:
-    for name, service in _services(model):
-        if _on_host_network(service):
-            file, line = locate(name, "network_mode", 0)
-            yield finding(
-                "compose-host-network",
-                "high",
-                f"service {name} uses the network of the host: every port it opens is a port of the host.",
-                "Remove network_mode: host and let the gateway reach the service.",
-                **{"service": name, "file": file, "line": line, "path": "latent"},
-            )
-        for index, entry in enumerate(_list(service, "volumes")):
-            source = _bind_source(entry)
-            if reaches_engine_socket(source):
-                file, line = locate(name, "volumes", index)
-                yield finding(
-                    "compose-engine-socket",
-                    "high",
-                    f"service {name} mounts {source}: whoever takes over the container is root on the host.",
-                    "Remove the mount, or put a socket proxy that filters requests in between.",
-                    **{"service": name, "file": file, "line": line, "path": "latent"},
-                )
-        if service.get("use_api_socket") in (True, "true"):
-            file, line = locate(name, "use_api_socket", 0)
-            yield finding(
-                "compose-engine-socket",
-                "high",
-                f"service {name} has use_api_socket: whoever takes over the container is root on the host.",
-                "Remove use_api_socket.",
-                **{"service": name, "file": file, "line": line, "path": "latent"},
-            )
-    networks = model.get("networks") or {}
-    for name, network in sorted(networks.items()) if isinstance(networks, Mapping) else []:
-        driver = str((network or {}).get("driver") or "") if isinstance(network, Mapping) else ""
-        if driver in ("macvlan", "ipvlan"):
-            file, line = locate(str(name), "networks", 0)
-            yield finding(
-                "compose-l2-network",
-                "critical",
-                f"network {name} ({driver}): its containers have addresses of their own, beside the host's firewall.",
-                "Use a bridge network.",
-                **{"service": str(name), "file": file, "line": line, "path": "l2"},
-            )
-
-
-def _declared(item: Finding, model: Mapping[str, Any], expected: Iterable[Expected], today: datetime.date) -> bool:
-    if item.id != "compose-published-port" or not item.port:
-        return False
-    ports = [parse_port(entry) for entry in _list((model.get("services") or {})[item.service], "ports")]
-    last = max(port.last for port in ports if port.first == item.port)
-    names = {
-        (entry.proto, entry.port)
-        for entry in expected
-        if not entry.expired(today) and entry.container in ("", item.service)
-    }
-    return all((item.proto, number) in names for number in range(item.port, last + 1))
+    return [item for name, service in _services(model) for item in _ports(name, service, [], lambda *dummy: False)]
 
 
 def judge_compose(
-    model: Mapping[str, Any], expected: Iterable[Expected] = (), *, locate: Locate = _nowhere, today: datetime.date
+    model: Mapping[str, Any], expected: Iterable[Expected] = (), *, today: datetime.date
 ) -> list[Finding]:
     """Everything in a compose model that would open the host; declared ports are left out."""
-    declared = tuple(expected)
-    published = published_beyond_loopback(model, locate)
-    return [item for item in published if not _declared(item, model, declared, today)] + list(_opened(model, locate))
+    counted = [entry for entry in expected if not entry.expired(today)]
+
+    def declared(service: str, port: Published) -> bool:
+        names = {(entry.proto, entry.port) for entry in counted if entry.container in ("", service)}
+        return bool(port.first) and all((port.proto, number) in names for number in range(port.first, port.last + 1))
+
+    return [item for name, service in _services(model) for item in _service(name, service, model, declared)]
+
+
+def _service(name: str, service: Mapping[str, Any], model: Mapping[str, Any], declared: Declared) -> Iterator[Finding]:
+    yield from _mounts(name, service, model)
+    try:
+        shared = sharing(name, model)
+        networks = attached(service, model) if shared.kind == "own" and not service.get("network_mode") else []
+    except NetworkError as error:
+        remedy = "Correct it, or let the service use a network of its own."
+        yield unknown("compose-network", f"service {name}: {error}.", remedy, **_at(error.place, name))
+        # Whatever its networks are, a port on all addresses is one too many.
+        yield from _ports(name, service, [], declared)
+        return
+    if shared.kind == "host":
+        yield _host_network(name, service, shared.place)
+    elif shared.kind == "joined":
+        yield from _ports_of_joined(name, service)
+    elif shared.kind == "named":
+        yield _external(name, str(service["network_mode"]), shared.place)
+        yield from _ports(name, service, [], declared)
+    elif shared.kind == "own":
+        for network in networks:
+            yield from _network(name, service, network)
+        yield from _ports(name, service, networks, declared)
+
+
+def _ports(name: str, service: Mapping[str, Any], networks: list[Network], declared: Declared) -> Iterator[Finding]:
+    entries = service.get("ports")
+    if entries is not None and not isinstance(entries, (list, tuple)):
+        evidence = f"service {name}: ports is not a list."
+        yield unknown("compose-port", evidence, f"Write a list. {_PORT_REMEDY}", **_at(place_of(entries), name))
+    for entry in listed(service, "ports"):
+        place = place_of(entry) if place_of(entry).file else place_of(entries)
+        try:
+            port = parse_port(entry)
+        except PortError as error:
+            evidence = f"service {name}: port {error} cannot be read."
+            yield unknown("compose-port", evidence, _PORT_REMEDY, **_at(place, name))
+            continue
+        address = effective_address(port.host_ip, networks)
+        kind = "loopback" if address is None else host_ip_class(address)
+        if address and not is_address(address):
+            # The long syntax takes any text, and Docker 26.1 was seen to publish on all addresses then.
+            kind = "wildcard"
+        if kind == "loopback" or declared(name, port):
+            continue
+        missing = _unset(entry)
+        because = f" since {' and '.join(missing)} is not set" if missing else ""
+        evidence = f"service {name} publishes {port.text}{because}; Docker opens such a port past the firewall."
+        remedy = f"Write - {port.remedy}, or leave the port out: the gateway reaches the service without it."
+        fields = {**_at(place, name), "proto": port.proto, "host_ip": address or "0.0.0.0", "port": port.first}
+        yield finding("compose-published-port", PUBLISHED_SEVERITY[kind], evidence, remedy, **fields)
+
+
+def _unset(entry: object) -> list[str]:
+    values = [entry.get("host_ip"), entry.get("published")] if isinstance(entry, Mapping) else [entry]
+    return sorted({name for value in values for name in getattr(value, "unset", ())})
+
+
+def _ports_of_joined(name: str, service: Mapping[str, Any]) -> Iterator[Finding]:
+    if service.get("ports"):
+        evidence = f"service {name}: ports with network_mode: {service['network_mode']}, which Docker refuses."
+        remedy = "Publish the port at the service whose network this is, or remove network_mode."
+        yield unknown("compose-port", evidence, remedy, **_at(place_of(service["ports"]), name))
+
+
+def _host_network(name: str, service: Mapping[str, Any], place: Place) -> Finding:
+    added = {str(entry).upper().replace("CAP_", "", 1) for entry in listed(service, "cap_add")}
+    administers = truth(service.get("privileged")) or bool(added & {"ALL", "NET_ADMIN"})
+    more = ", and it may change the firewall" if administers else ""
+    return finding(
+        "compose-host-network",
+        "critical" if administers else "high",
+        f"service {name} uses the network of the host: every port it opens is a port of the host{more}.",
+        "Remove network_mode: host and let the gateway reach the service.",
+        **_at(place, name),
+    )
+
+
+def _external(name: str, network: str, place: Place) -> Finding:
+    return finding(
+        "compose-external-network",
+        "low",
+        f"service {name} is on the network {network}, which is made elsewhere: what it opens is not known here.",
+        "Audit the host with mode: live as well.",
+        **_at(place, name),
+    )
+
+
+def _network(name: str, service: Mapping[str, Any], network: Network) -> Iterator[Finding]:
+    if not network.understood:
+        evidence = (
+            f"service {name} is on the network {network.name} of the driver {network.driver}, which is not known."
+        )
+        yield unknown("compose-network", evidence, "Use a bridge network.", **_at(network.place, name))
+    elif network.own_address:
+        yield finding(
+            "compose-l2-network",
+            "critical",
+            f"service {name} is on the network {network.name} ({network.driver}): it has an address of its own there, "
+            "beside the host's firewall.",
+            "Use a bridge network.",
+            **_at(network.place, name, "l2"),
+        )
+    elif network.external:
+        yield _external(name, network.name, network.place)
+    elif network.opened and (service.get("ports") or not network.opened_ports_only):
+        what = "its published ports" if network.opened_ports_only else "all its ports"
+        yield finding(
+            "compose-open-gateway",
+            "high" if network.opened_ports_only else "critical",
+            f"service {name} is on the network {network.name} with {network.opened}: {what} can be reached at the "
+            "address of the container, whatever they are bound to.",
+            "Remove the option.",
+            **_at(network.place, name, "l2"),
+        )
+
+
+def _mounts(name: str, service: Mapping[str, Any], model: Mapping[str, Any]) -> Iterator[Finding]:
+    for key in ("volumes", "volumes_from", "secrets", "configs"):
+        if service.get(key) is not None and not isinstance(service[key], (list, tuple)):
+            evidence = f"service {name}: {key} is not a list."
+            yield unknown("compose-mount", evidence, "Write a list.", **_at(place_of(service[key]), name))
+    taken = "whoever takes over the container is root on the host"
+    try:
+        for source, entry in engine_sockets(name, model):
+            yield finding(
+                "compose-engine-socket",
+                "high",
+                f"service {name} mounts {source}: {taken}.",
+                "Remove the mount, or put a socket proxy that filters requests in between.",
+                **_at(place_of(entry), name),
+            )
+    except MountError as error:
+        evidence = f"service {name}: the mount {error} cannot be read."
+        yield unknown("compose-mount", evidence, "Write it as <source>:<target>.", **_at(place_of(service), name))
+    if truth(service.get("use_api_socket")):
+        yield finding(
+            "compose-engine-socket",
+            "high",
+            f"service {name} has use_api_socket: {taken}.",
+            "Remove use_api_socket.",
+            **_at(place_of(service["use_api_socket"]), name),
+        )

@@ -4,328 +4,309 @@
 #
 # Private to this collection: it may change without notice.
 
-"""Compose files at rest: YAML with line numbers, variables, merge keys, extends and include, without Docker."""
+"""Compose files at rest, read as Compose reads them, without Docker: which files, extends, include, override."""
 
 from __future__ import annotations
 
-import json
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-try:
-    import yaml
-except ImportError:
-    yaml = None  # type: ignore[assignment]
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.composeenv import VariableError, interpolate
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.composemerge import MergeError, clear, merge
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.composeyaml import (
+    ComposeError,
+    Document,
+    Fields,
+    Items,
+    KeyPath,
+    Place,
+    Text,
+    documents,
+    place_of,
+)
 
 _FILE_LIMIT = 4 << 20
-_DEPTH_LIMIT = 20
-_NODE_LIMIT = 200_000
-# ${NAME}, ${NAME:-default} and their kin; $$ is a dollar sign.
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_DEPTH_LIMIT = 100
+_SECTIONS = ("networks", "volumes", "secrets", "configs")
+# What can open something, or say where that is.
+_SERVICE_KEYS = (
+    "cap_add",
+    "configs",
+    "container_name",
+    "extends",
+    "network_mode",
+    "networks",
+    "ports",
+    "privileged",
+    "secrets",
+    "use_api_socket",
+    "volumes",
+    "volumes_from",
+)
 
 Reader = Callable[[str], str]
 
 
-class ComposeError(Exception):
-    """A compose file that cannot be examined; the message says why and where."""
+@dataclass(frozen=True)
+class Problem:
+    """Something that Compose would refuse or that cannot be read at rest, so that it is not known what it opens."""
 
-    def __init__(self, file: str, reason: str, line: int = 0) -> None:
-        self.file = file
-        self.line = line
-        super().__init__(reason)
-
-
-class YamlMissing(ComposeError):
-    """PyYAML is not installed for this Python."""
+    reason: str
+    place: Place
+    service: str = ""
 
 
 @dataclass
-class Loaded:
-    """A model in the shape of `docker compose config`, and where its parts were written."""
+class Project:
+    """What a set of compose files comes to."""
 
-    model: dict[str, Any]
-    places: dict[tuple[str, str, int], tuple[str, int]] = field(default_factory=dict)
-    unset: list[tuple[str, str]] = field(default_factory=list)
-    file: str = ""
+    model: Fields
+    problems: list[Problem] = field(default_factory=list)
 
-    def locate(self, service: str, key: str, index: int) -> tuple[str, int]:
-        return self.places.get((service, key, index), (self.file, 0))
+
+@dataclass(frozen=True)
+class _Part:
+    """Services as one file has them, which extend each other; what it clears; where its paths begin."""
+
+    file: str
+    services: Fields
+    cleared: tuple[KeyPath, ...]
+    base: str
+    env: Mapping[str, str]
 
 
 def read_file(path: str) -> str:
+    """The text of a file. :raises ComposeError: it cannot be read, is no text or is too long."""
     try:
         with open(path, encoding="utf-8") as handle:
             text = handle.read(_FILE_LIMIT + 1)
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, ValueError) as error:
         raise ComposeError(path, str(error)) from None
     if len(text) > _FILE_LIMIT:
         raise ComposeError(path, f"longer than {_FILE_LIMIT >> 20} MiB")
     return text
 
 
-def parse_env(text: str) -> dict[str, str]:
-    """The variables of a .env file."""
-    found = {}
-    for line in text.splitlines():
-        match = re.match(r"^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*?)\s*$", line)
-        if match:
-            value = match[2]
-            if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
-                value = value[1:-1]
-            else:
-                value = re.split(r"\s#", value)[0].strip()
-            found[match[1]] = value
-    return found
-
-
-def interpolate(text: str, env: Mapping[str, str], unset: Callable[[str], None], depth: int = 0) -> str:
-    """A string with its variables replaced as Compose does; an unset one is empty, and is reported."""
-    if depth > _DEPTH_LIMIT:
-        raise ValueError("variables nested too deep")
-    result, position = "", 0
-    while True:
-        dollar = text.find("$", position)
-        if dollar < 0:
-            return result + text[position:]
-        result += text[position:dollar]
-        rest = text[dollar + 1 :]
-        if rest.startswith("$"):
-            result, position = f"{result}$", dollar + 2
-        elif rest.startswith("{"):
-            end = _closing(text, dollar + 1)
-            result += _expression(text[dollar + 2 : end], env, unset, depth)
-            position = end + 1
-        else:
-            match = _NAME.match(rest)
-            if match is None:
-                raise ValueError(f"a single $ in {text!r}; write $$ for a dollar sign")
-            result += _value(match[0], env, unset)
-            position = dollar + 1 + match.end()
-
-
-def _closing(text: str, start: int) -> int:
-    level = 0
-    for position in range(start, len(text)):
-        level += {"{": 1, "}": -1}.get(text[position], 0)
-        if level == 0:
-            return position
-    raise ValueError(f"an open ${{ in {text!r}")
-
-
-def _value(name: str, env: Mapping[str, str], unset: Callable[[str], None]) -> str:
-    if name not in env:
-        unset(name)
-    return env.get(name, "")
-
-
-def _expression(body: str, env: Mapping[str, str], unset: Callable[[str], None], depth: int) -> str:
-    match = _NAME.match(body)
-    if match is None:
-        raise ValueError(f"${{{body}}} names no variable")
-    name, rest = match[0], body[match.end() :]
-    present = bool(env.get(name)) if rest.startswith(":") else name in env
-    operator, alternative = rest.lstrip(":")[:1], rest.lstrip(":")[1:]
-    if not rest:
-        return _value(name, env, unset)
-    if operator == "-":
-        return env[name] if present else interpolate(alternative, env, unset, depth + 1)
-    if operator == "+":
-        return interpolate(alternative, env, unset, depth + 1) if present else ""
-    if operator == "?":
-        # Compose refuses to start without it: nothing is published by an unset one.
-        if not present:
-            raise ValueError(f"{name} is required and not set")
-        return env[name]
-    raise ValueError(f"${{{body}}} is not understood")
-
-
-class _Tree:
-    """YAML nodes to values, with the line of every node by its path. Scalars stay text, as YAML 1.2 has it."""
-
-    def __init__(self, file: str) -> None:
-        self.file = file
-        self.lines: dict[tuple[Any, ...], int] = {}
-        self.nodes = 0
-
-    def build(self, node: Any, path: tuple[Any, ...] = (), depth: int = 0) -> Any:
-        self.nodes += 1
-        # Aliases of aliases can stand for more nodes than any memory holds.
-        if depth > 100 or self.nodes > _NODE_LIMIT:
-            raise ComposeError(self.file, "nested too deep or too large", node.start_mark.line + 1)
-        self.lines[path] = node.start_mark.line + 1
-        if node.tag == "!reset":
-            return None
-        if isinstance(node, yaml.MappingNode):
-            return self._mapping(node, path, depth)
-        if isinstance(node, yaml.SequenceNode):
-            return [self.build(item, (*path, index), depth + 1) for index, item in enumerate(node.value)]
-        plain = node.style is None
-        if plain and node.value in ("", "~", "null", "Null", "NULL"):
-            return None
-        return node.value
-
-    def _mapping(self, node: Any, path: tuple[Any, ...], depth: int) -> dict[str, Any]:
-        result: dict[str, Any] = {}
-        own = [(key, value) for key, value in node.value if key.value != "<<"]
-        for key, value in node.value:
-            if key.value == "<<":
-                merged = value.value if isinstance(value, yaml.SequenceNode) else [value]
-                # The first of several merged mappings wins, so it is put in last.
-                for item in reversed(merged):
-                    result.update(self.build(item, path, depth + 1) or {})
-        for key, value in own:
-            result[str(key.value)] = self.build(value, (*path, str(key.value)), depth + 1)
-        return result
+def beside(base: str, target: str) -> str:
+    """A path as it is meant in a directory."""
+    return target if os.path.isabs(target) else os.path.normpath(os.path.join(base, target))
 
 
 class Loader:
-    """Load one compose file with everything it refers to."""
+    """Load the files of one project with everything they refer to."""
 
-    def __init__(self, env: Mapping[str, str], read: Reader = read_file) -> None:
-        self.env = dict(env)
+    def __init__(self, env_files: Callable[[list[str], Mapping[str, str]], dict[str, str]], read: Reader = read_file):
+        """:param env_files: reads .env files; what is given wins."""
+        self.env_files = env_files
         self.read = read
+        self.problems: list[Problem] = []
+        self._known: dict[tuple[str, str], list[Document]] = {}
 
-    def load(self, path: str) -> Loaded:
-        text = self.read(path)
-        normalised = _normalised(text)
-        if normalised is not None:
-            return Loaded(normalised, file=path)
-        if yaml is None:
-            raise YamlMissing(path, "PyYAML is missing for this Python, so YAML cannot be read")
-        result = Loaded({"services": {}, "networks": {}}, file=path)
-        env = {**self._env_file(path), **self.env}
-        self._file(path, text, env, result, ())
+    def load(self, files: list[str], env: Mapping[str, str]) -> Project:
+        """Merge files, the later over the earlier. The directory of the first one is the project's.
+
+        :raises ComposeError: one of them is no compose file.
+        """
+        model = self._merged(files, os.path.dirname(files[0]), env, ())
+        return Project(model, self.problems)
+
+    def _problem(self, reason: str, place: Place, service: str = "") -> None:
+        self.problems.append(Problem(reason, place, service))
+
+    def _merged(self, files: list[str], base: str, env: Mapping[str, str], seen: tuple[str, ...]) -> Fields:
+        model = Fields(Place(files[0], 0, base))
+        for file in files:
+            for document in self._documents(file, base):
+                model = self._add(model, document, file, base, env, seen)
+        return model
+
+    def _documents(self, file: str, base: str) -> list[Document]:
+        if (file, base) not in self._known:
+            self._known[file, base] = documents(self.read(file), file, base)
+        if not self._known[file, base]:
+            raise ComposeError(file, "the file is empty")
+        return self._known[file, base]
+
+    def _add(
+        self, model: Fields, document: Document, file: str, base: str, env: Mapping[str, str], seen: tuple[str, ...]
+    ) -> Fields:
+        own = self._own(document.root, env)
+        for included in self._included(document.root, base, env, (*seen, file)):
+            own = self._over(clear(included, document.cleared), own)
+        model = clear(model, document.cleared)
+        part = _Part(file, own["services"], tuple(document.cleared), base, env)
+        services = ((name, self._extended(name, part, ())) for name in part.services)
+        own["services"] = Fields(part.services.place, services, part.services.keys_at)
+        return self._over(model, own)
+
+    def _over(self, model: Fields, over: Fields) -> Fields:
+        """Merge by services and by definitions, so that one that does not fit leaves the others."""
+        result = Fields(model.place, model, model.keys_at)
+        for section, entries in over.items():
+            known = result.get(section) or Fields(entries.place)
+            merged = Fields(entries.place, known, {**known.keys_at, **entries.keys_at})
+            for name, value in entries.items():
+                try:
+                    merged[name] = merge(known.get(name), value, (section, name))
+                except MergeError as error:
+                    place = place_of(error.value)
+                    self._problem(str(error), place, name if section == "services" else "")
+            result[section] = merged
         return result
 
-    def _env_file(self, path: str) -> dict[str, str]:
-        try:
-            return parse_env(self.read(os.path.join(os.path.dirname(path), ".env")))
-        except ComposeError:
-            return {}
+    def _own(self, root: Fields, env: Mapping[str, str]) -> Fields:
+        """What one document says itself, with its variables replaced."""
+        own = Fields(root.place)
+        for section in ("services", *_SECTIONS):
+            entries = root.get(section)
+            if not isinstance(entries, Fields):
+                if entries is not None:
+                    self._problem(f"{section} is not a mapping", root.at(section))
+                entries = Fields(root.at(section))
+            kept = Fields(entries.place, (), entries.keys_at)
+            for name, entry in entries.items():
+                if section != "services":
+                    kept[name] = self._resolved(entry, env, "")
+                elif isinstance(entry, Fields):
+                    chosen = ((key, entry[key]) for key in _SERVICE_KEYS if key in entry)
+                    kept[name] = self._resolved(Fields(entry.place, chosen, entry.keys_at), env, name)
+                elif entry is None:
+                    kept[name] = Fields(entries.at(name))
+                else:
+                    self._problem(f"service {name} is not a mapping", entries.at(name), name)
+            own[section] = kept
+        return own
 
-    def _file(self, path: str, text: str, env: dict[str, str], result: Loaded, seen: tuple[str, ...]) -> None:
-        if path in seen or len(seen) > _DEPTH_LIMIT:
-            raise ComposeError(path, f"includes itself: {' -> '.join((*seen, path))}")
-        document, lines = self._document(path, text)
-        for target in self._includes(path, document, env):
-            included_env = {**self._env_file(target), **env}
-            self._file(target, self.read(target), included_env, result, (*seen, path))
-        services = document.get("services")
-        if services is None:
-            services = {}
-        if not isinstance(services, dict):
-            raise ComposeError(path, "services is not a mapping", lines.get(("services",), 0))
-        for name in services:
-            service, places = self._service(path, document, lines, name, env, result, ())
-            result.model["services"][name] = service
-            result.places.update({(name, key, index): place for (key, index), place in places.items()})
-        networks = document.get("networks") or {}
-        for name, network in networks.items() if isinstance(networks, dict) else []:
-            result.model["networks"][name] = self._resolved(
-                network, path, env, result, lines.get(("networks", name), 0)
-            )
-            result.places[name, "networks", 0] = (path, lines.get(("networks", name), 0))
-
-    def _document(self, path: str, text: str) -> tuple[dict[str, Any], dict[tuple[Any, ...], int]]:
-        tree = _Tree(path)
-        try:
-            node = yaml.compose(text, Loader=yaml.SafeLoader)
-            document = tree.build(node) if node is not None else {}
-        except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            reason = getattr(error, "problem", None) or type(error).__name__
-            raise ComposeError(path, f"not YAML: {reason}", mark.line + 1 if mark else 0) from None
-        except RecursionError:
-            raise ComposeError(path, "nested too deep") from None
-        if not isinstance(document, dict):
-            raise ComposeError(path, "not a mapping with `services`", 1)
-        return document, tree.lines
-
-    def _includes(self, path: str, document: dict[str, Any], env: dict[str, str]) -> Iterator[str]:
-        for entry in document.get("include") or []:
-            targets = entry.get("path") if isinstance(entry, dict) else entry
-            for target in targets if isinstance(targets, list) else [targets]:
-                yield _beside(path, self._text(str(target or ""), path, env, lambda name: None, 0))
-
-    def _text(self, text: str, path: str, env: dict[str, str], unset: Callable[[str], None], line: int) -> str:
-        try:
-            return interpolate(text, env, unset)
-        except ValueError as error:
-            raise ComposeError(path, str(error), line) from None
-
-    def _resolved(self, value: Any, path: str, env: dict[str, str], result: Loaded, line: int) -> Any:
-        if isinstance(value, str):
-            return self._text(value, path, env, lambda name: result.unset.append((path, name)), line)
-        if isinstance(value, list):
-            return [self._resolved(item, path, env, result, line) for item in value]
-        if isinstance(value, dict):
-            return {key: self._resolved(item, path, env, result, line) for key, item in value.items()}
+    def _resolved(self, value: Any, env: Mapping[str, str], service: str) -> Any:
+        """A value with its variables replaced; what has a wrong one is left out, and is a problem."""
+        if isinstance(value, Text):
+            return self._text(value, env, service)
+        if isinstance(value, Items):
+            resolved = [(item, self._resolved(item, env, service)) for item in value]
+            return Items(value.place, [new for old, new in resolved if new is not None or old is None])
+        if isinstance(value, Fields):
+            pairs = [(key, item, self._resolved(item, env, service)) for key, item in value.items()]
+            kept = ((key, new) for key, old, new in pairs if new is not None or old is None)
+            # An entry of which a part is missing would be another entry.
+            if any(new is None and old is not None for dummy, old, new in pairs) and "target" in value:
+                return None
+            return Fields(value.place, kept, value.keys_at)
         return value
 
-    def _service(
-        self,
-        path: str,
-        document: dict[str, Any],
-        lines: dict[tuple[Any, ...], int],
-        name: str,
-        env: dict[str, str],
-        result: Loaded,
-        seen: tuple[tuple[str, str], ...],
-    ) -> tuple[dict[str, Any], dict[tuple[str, int], tuple[str, int]]]:
-        """A service with what it extends; only the keys that can open something are kept."""
-        if (path, name) in seen:
-            raise ComposeError(path, f"service {name} extends itself")
-        source = (document.get("services") or {}).get(name)
-        if source is None:
-            source = {}
-        if not isinstance(source, dict):
-            raise ComposeError(path, f"service {name} is not a mapping", lines.get(("services", name), 0))
-        merged: dict[str, Any] = {}
-        places: dict[tuple[str, int], tuple[str, int]] = {}
-        if source.get("extends"):
-            extends = source["extends"]
-            extends = extends if isinstance(extends, dict) else {"service": extends}
-            other = str(extends.get("service") or "")
-            target = (
-                _beside(path, self._text(str(extends["file"]), path, env, lambda n: None, 0))
-                if extends.get("file")
-                else path
-            )
-            base, base_lines = (document, lines) if target == path else self._document(target, self.read(target))
-            if other not in (base.get("services") or {}):
-                raise ComposeError(path, f"service {name} extends {other}, which {target} does not have")
-            merged, places = self._service(target, base, base_lines, other, env, result, (*seen, (path, name)))
-        for key in ("ports", "volumes", "network_mode", "networks", "use_api_socket", "expose"):
-            if key not in source:
-                continue
-            base_line = lines.get(("services", name, key), lines.get(("services", name), 0))
-            value = source[key]
-            if key in ("ports", "volumes") and isinstance(value, list):
-                kept = list(merged.get(key) or [])
-                for index, item in enumerate(value):
-                    line = lines.get(("services", name, key, index), base_line)
-                    places[key, len(kept)] = (path, line)
-                    kept.append(self._resolved(item, path, env, result, line))
-                merged[key] = kept
+    def _text(self, value: Text, env: Mapping[str, str], service: str) -> Text | None:
+        unset: list[str] = []
+        try:
+            return Text(interpolate(value, env, unset.append), value.place, tuple(unset))
+        except VariableError as error:
+            self._problem(str(error), value.place, service)
+            return None
+
+    def _included(self, root: Fields, base: str, env: Mapping[str, str], seen: tuple[str, ...]) -> Iterator[Fields]:
+        entries = root.get("include")
+        if entries is not None and not isinstance(entries, Items):
+            self._problem("include is not a list", root.at("include"))
+            return
+        for entry in self._resolved(entries, env, "") or ():
+            included = self._include(entry, base, env, seen)
+            if included is not None:
+                yield included
+
+    def _include(self, entry: Any, base: str, env: Mapping[str, str], seen: tuple[str, ...]) -> Fields | None:
+        place = place_of(entry)
+        paths = _texts(entry.get("path")) if isinstance(entry, Fields) else _texts(entry)
+        if not paths:
+            self._problem("an entry of include names no file", place)
+            return None
+        remote = [path for path in paths if _is_remote(path)]
+        if remote:
+            self._problem(f"{remote[0]} lies elsewhere and cannot be read at rest", place)
+            return None
+        files = [beside(base, path) for path in paths]
+        if files[0] in seen or len(seen) > _DEPTH_LIMIT:
+            self._problem(f"{files[0]} includes itself", place)
+            return None
+        fields = entry if isinstance(entry, Fields) else {}
+        directory = beside(base, str(fields.get("project_directory") or os.path.dirname(files[0])))
+        wanted = [path for path in _texts(fields.get("env_file")) if path != "/dev/null"]
+        try:
+            if fields.get("env_file"):
+                own_env = self.env_files([beside(base, path) for path in wanted], env)
             else:
-                places[key, 0] = (path, base_line)
-                merged[key] = self._resolved(value, path, env, result, base_line)
-        return merged, places
+                own_env = self.env_files(default_env_file(directory), env)
+            return self._merged(files, directory, {**own_env, **env}, seen)
+        except ComposeError as error:
+            self._problem(f"{error.file}: {error}", place)
+            return None
+
+    def _extended(self, name: str, part: _Part, seen: tuple[tuple[str, str], ...]) -> Fields:
+        """A service over what it extends."""
+        service: Fields = part.services[name]
+        extends = service.get("extends")
+        if extends is None:
+            return service
+        own = _without_extends(service)
+        place = place_of(extends)
+        base_name, file = extends, ""
+        if isinstance(extends, Fields):
+            base_name, file = extends.get("service"), str(extends.get("file") or "")
+        try:
+            base = self._extends_base(str(base_name or ""), file, part, (*seen, (part.file, name)))
+            merged = merge(_cleared_service(base, part.cleared, name), own, ("services", name))
+        except (ComposeError, MergeError) as error:
+            if seen:
+                # Each service of a chain that is broken somewhere is one that is not known.
+                raise
+            self._problem(f"service {name} extends {base_name or 'nothing'}: {error}", place, name)
+            return own
+        return _without_extends(merged)
+
+    def _extends_base(self, name: str, file: str, part: _Part, seen: tuple[tuple[str, str], ...]) -> Fields:
+        if file:
+            if _is_remote(file):
+                raise ComposeError(file, f"{file} lies elsewhere and cannot be read at rest")
+            part = self._other_part(beside(part.base, file), part.env)
+        if (part.file, name) in seen or len(seen) > _DEPTH_LIMIT:
+            raise ComposeError(part.file, "it extends itself")
+        if name not in part.services:
+            raise ComposeError(part.file, f"{part.file} has no such service")
+        return self._extended(name, part, seen)
+
+    def _other_part(self, file: str, env: Mapping[str, str]) -> _Part:
+        base = os.path.dirname(file)
+        services, cleared = Fields(Place(file, 0, base)), []
+        for document in self._documents(file, base):
+            own = Fields(document.root.place, {"services": self._own(document.root, env)["services"]})
+            services = self._over(clear(Fields(own.place, {"services": services}), document.cleared), own)["services"]
+            cleared += document.cleared
+        return _Part(file, services, tuple(cleared), base, env)
 
 
-def _beside(path: str, target: str) -> str:
-    return target if os.path.isabs(target) else os.path.normpath(os.path.join(os.path.dirname(path), target))
+def _cleared_service(service: Fields, cleared: tuple[KeyPath, ...], name: str) -> Fields:
+    """A base of a service without what the file of the service clears."""
+    model = Fields(service.place, {"services": Fields(service.place, {name: service})})
+    cleared_services: Any = clear(model, cleared).get("services") or {}
+    found = cleared_services.get(name)
+    return found if isinstance(found, Fields) else Fields(service.place)
 
 
-def _normalised(text: str) -> dict[str, Any] | None:
-    """The JSON of `docker compose config --format json`; None for anything else."""
-    if not text.lstrip().startswith("{"):
-        return None
-    try:
-        model = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return model if isinstance(model, dict) else None
+def _without_extends(service: Fields) -> Fields:
+    kept = ((key, value) for key, value in service.items() if key != "extends")
+    return Fields(service.place, kept, service.keys_at)
+
+
+def _texts(value: Any) -> list[str]:
+    values = value if isinstance(value, Items) else [value]
+    return [str(item) for item in values if isinstance(item, str) and item]
+
+
+def _is_remote(path: str) -> bool:
+    # What Compose hands to its git and OCI loaders.
+    return "://" in path or path.startswith(("git@", "github.com/")) or ".git#" in path
+
+
+def default_env_file(directory: str) -> list[str]:
+    """The .env file that Compose reads unasked, if it is there."""
+    path = os.path.join(directory, ".env")
+    return [path] if os.path.isfile(path) else []

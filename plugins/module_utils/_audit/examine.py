@@ -10,19 +10,15 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ansible_collections.daffathan.platform.plugins.module_utils._audit import collect, composefile, judge
-from ansible_collections.daffathan.platform.plugins.module_utils._audit.compose import PortError, judge_compose
+from ansible_collections.daffathan.platform.plugins.module_utils._audit import collect, composeaudit, judge
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.model import (
     Expected,
-    Finding,
     InputError,
     Outcome,
     clean,
-    ordered,
     parse_expected,
     unknown,
 )
@@ -85,40 +81,8 @@ def live(engine_socket: str, engine_timeout: float, expected: tuple[Expected, ..
     return Outcome("live", audited.findings, audited.reachable, _candidates(host, audited.reachable))
 
 
-def _with_overrides(paths: Iterable[str]) -> list[str]:
-    """The files, and those that Compose reads with them unasked."""
-    found = list(paths)
-    for path in list(found):
-        for name in ("compose.override.yml", "compose.override.yaml", "docker-compose.override.yml"):
-            beside = os.path.join(os.path.dirname(path), name)
-            if beside not in found and os.path.exists(beside):
-                found.append(beside)
-    return found
-
-
-def _compose_file(
-    loader: composefile.Loader, path: str, expected: tuple[Expected, ...], today: datetime.date
-) -> list[Finding]:
-    try:
-        loaded = loader.load(path)
-        return judge_compose(loaded.model, expected, locate=loaded.locate, today=today)
-    except composefile.YamlMissing as error:
-        remedy = (
-            "Install PyYAML (python3-yaml) for this Python, run the audit on the controller (delegate_to: localhost), "
-            "or give it the output of `docker compose config --format json`."
-        )
-        return [unknown("compose-not-examined", f"{error}.", remedy, file=error.file)]
-    except composefile.ComposeError as error:
-        evidence = f"the compose file could not be examined: {error}."
-        return [unknown("compose-not-examined", evidence, "Correct the file.", file=error.file, line=error.line)]
-    except PortError as error:
-        evidence = f"the compose file could not be examined: {error}."
-        return [unknown("compose-not-examined", evidence, "Correct the file.", file=path)]
-
-
 def static(paths: Iterable[str], env: Mapping[str, Any], expected: tuple[Expected, ...]) -> Outcome:
     """Judge compose files at rest."""
     today = datetime.datetime.now(datetime.timezone.utc).date()
-    loader = composefile.Loader({str(key): "" if value is None else str(value) for key, value in env.items()})
-    findings = [item for path in _with_overrides(paths) for item in _compose_file(loader, path, expected, today)]
-    return Outcome("static", ordered(findings))
+    texts = {str(key): "" if value is None else str(value) for key, value in env.items()}
+    return Outcome("static", composeaudit.Auditor(texts, expected).audit(paths, today))

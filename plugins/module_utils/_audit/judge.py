@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.daffathan.platform.plugins.module_utils._audit.compose import reaches_engine_socket
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.composemounts import reaches_engine_socket
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.model import (
     PUBLISHED_SEVERITY,
     Expected,

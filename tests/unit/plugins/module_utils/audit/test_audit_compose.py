@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.daffathan.platform.plugins.module_utils._audit import composefile
+from ansible_collections.daffathan.platform.plugins.module_utils._audit import composeyaml
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.compose import (
-    PortError,
     judge_compose,
     published_beyond_loopback,
-    reaches_engine_socket,
 )
-from ansible_collections.daffathan.platform.plugins.module_utils._audit.model import InputError, parse_expected
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.composeaudit import Auditor
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.composemounts import reaches_engine_socket
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.composeports import PortError
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.model import Finding, InputError, parse_expected
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -53,10 +54,23 @@ def severities(ports: list[Any]) -> list[str]:
         ("192.168.1.1:8080:80", "high"),
         ("100.64.1.1:8080:80", "high"),
         ("[fd00::1]:8080:80", "high"),
+        ("::1:8080:80", None),
         ({"target": 80}, "critical"),
         ({"target": 80, "published": "8080", "host_ip": "::"}, "critical"),
         ({"target": 80, "published": "8080", "protocol": "udp", "mode": "ingress"}, "critical"),
+        ({"target": 80, "published": "8080", "host_ip": "localhost"}, "critical"),
+        ({"target": 80, "published": "8080", "host_ip": "[::1]"}, "critical"),
+        ({"target": 80, "published": "8080", "host_ip": "::1%lo"}, "critical"),
+        ({"target": 80, "published": "8080", "host_ip": " 127.0.0.1"}, "critical"),
         ("localhost:8080:80", "unknown"),
+        ("[::1%lo]:8080:80", "unknown"),
+        (" 127.0.0.1:8080:80", "unknown"),
+        ("8080:80/icmp", "unknown"),
+        ("9000-9005:80-81", "unknown"),
+        ("9001-9000:80", "unknown"),
+        (8080.5, "unknown"),
+        ({"target": 80, "published": ["8080"]}, "unknown"),
+        ({"target": 80, "published": "8080", "protocol": "icmp"}, "unknown"),
         ("http:80", "unknown"),
         ("", "unknown"),
         (True, "unknown"),
@@ -90,6 +104,10 @@ def test_the_message_names_service_port_and_remedy() -> None:
         ("//run/../run/docker.sock", True),
         ("/run/podman/podman.sock", True),
         ("/run/daffathan/gateway", False),
+        ("/run/user/1000/docker.sock", True),
+        ("/proc/1/root/var/run/docker.sock", True),
+        ("/proc/self/root", True),
+        ("/proc/1/rootless", False),
         ("/run/docker.sock.d", False),
         ("/var", False),
         ("data", False),
@@ -131,20 +149,18 @@ def test_no_port_entry_is_dropped_silently(entry: Any) -> None:
     assert found or "127." in text or "::1" in text or "localhost" in text or "::ffff:7f" in text
 
 
-def load(
+def audit(
     tmp_path: Path, text: str, env: dict[str, str] | None = None, files: dict[str, str] | None = None
-) -> composefile.Loaded:
+) -> list[Finding]:
     for name, content in (files or {}).items():
         (tmp_path / name).write_text(content)
-    path = tmp_path / "compose.yml"
+    path = tmp_path / "stack.yml"
     path.write_text(text)
-    return composefile.Loader(env or {}).load(str(path))
+    return Auditor(env or {}).audit([str(path)], TODAY)
 
 
-def judged(loaded: composefile.Loaded) -> list[tuple[str, str, int]]:
-    return [
-        (item.id, item.service, item.line) for item in judge_compose(loaded.model, locate=loaded.locate, today=TODAY)
-    ]
+def judged(findings: list[Finding]) -> list[tuple[str, str, int]]:
+    return sorted(((item.id, item.service, item.line) for item in findings), key=lambda item: item[2])
 
 
 def test_lines_merge_keys_and_yaml_1_2_scalars(tmp_path: Path) -> None:
@@ -164,7 +180,7 @@ services:
       - data:/data
       - /var/run/docker.sock:/var/run/docker.sock:ro
 """
-    assert judged(load(tmp_path, text)) == [
+    assert judged(audit(tmp_path, text)) == [
         ("compose-published-port", "a", 3),
         ("compose-published-port", "b", 9),
         ("compose-host-network", "c", 11),
@@ -187,21 +203,20 @@ services:
     ],
 )
 def test_variables(tmp_path: Path, port: str, env: dict[str, str], count: int) -> None:
-    assert len(judged(load(tmp_path, f'services: {{a: {{ports: ["{port}"]}}}}', env))) == count
+    assert len(judged(audit(tmp_path, f'services: {{a: {{ports: ["{port}"]}}}}', env))) == count
 
 
 def test_variables_of_the_env_file_and_which_wins(tmp_path: Path) -> None:
     text = 'services: {a: {ports: ["${BIND}:80:80"]}}'
-    assert judged(load(tmp_path, text, files={".env": "BIND='127.0.0.1'  \n"})) == []
-    assert len(judged(load(tmp_path, text, {"BIND": "0.0.0.0"}, {".env": "BIND=127.0.0.1\n"}))) == 1
+    assert judged(audit(tmp_path, text, files={".env": "BIND='127.0.0.1'  \n"})) == []
+    assert len(judged(audit(tmp_path, text, {"BIND": "0.0.0.0"}, {".env": "BIND=127.0.0.1\n"}))) == 1
 
 
 def test_extends_and_include(tmp_path: Path) -> None:
     base = 'services:\n  base:\n    ports: ["8080:80"]\n'
     other = 'services:\n  other:\n    profiles: [debug]\n    ports: ["9090:90"]\n'
     text = "include: [other.yml]\nservices:\n  a:\n    extends: {file: base.yml, service: base}\n"
-    loaded = load(tmp_path, text, files={"base.yml": base, "other.yml": other})
-    found = judge_compose(loaded.model, locate=loaded.locate, today=TODAY)
+    found = audit(tmp_path, text, files={"base.yml": base, "other.yml": other})
     assert [(item.service, Path(item.file).name, item.line) for item in found] == [
         ("a", "base.yml", 3),
         ("other", "other.yml", 4),
@@ -215,7 +230,7 @@ def test_extends_and_include(tmp_path: Path) -> None:
         "- 1",
         "services: []",
         "services: {a: []}",
-        "include: [compose.yml]",
+        "include: [stack.yml]",
         "include: [missing.yml]",
         "services: {a: {extends: {service: a}}}",
         "services: {a: {extends: {service: b}}}",
@@ -229,17 +244,18 @@ def test_extends_and_include(tmp_path: Path) -> None:
     ],
 )
 def test_files_that_cannot_be_examined(tmp_path: Path, text: str) -> None:
-    with pytest.raises(composefile.ComposeError) as caught:
-        load(tmp_path, text)
-    assert caught.value.file and str(caught.value)
+    found = audit(tmp_path, text)
+    assert {item.severity for item in found} == {"unknown"}
+    assert all(item.file and item.remediation for item in found)
 
 
 def test_a_normalised_model_needs_no_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(composefile, "yaml", None)
+    monkeypatch.setattr(composeyaml, "yaml", None)
     model = {"services": {"a": {"ports": [{"target": 80, "published": "8080"}]}}}
-    assert [item[:2] for item in judged(load(tmp_path, json.dumps(model)))] == [("compose-published-port", "a")]
-    with pytest.raises(composefile.YamlMissing):
-        load(tmp_path, "services: {}")
+    assert [item[:2] for item in judged(audit(tmp_path, json.dumps(model)))] == [("compose-published-port", "a")]
+    found = audit(tmp_path, "services: {}")
+    assert [(item.id, item.severity) for item in found] == [("compose-not-examined", "unknown")]
+    assert "python3-yaml" in found[0].remediation
 
 
 @pytest.mark.parametrize(
