@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Sockets in numbers, held until the process is ended: `crowd.py listeners COUNT FIRST_PORT` or `crowd.py established COUNT`.
+"""Sockets in numbers: `crowd.py listeners COUNT FIRST_PORT` or `crowd.py established COUNT`.
 
-Says so to systemd when all are there.
+Says so to systemd when all are there, and holds them until it is ended.
 """
 
 from __future__ import annotations
