@@ -255,7 +255,10 @@ reachable:
       description: The address a packet from outside is sent to.
       type: str
       sample: 198.51.100.7
-    path: {description: "V(input) or V(nat).", type: str, sample: input}
+    path:
+      description: "V(input), V(nat), or V(l2) at an address that a container has beside the firewall of the host."
+      type: str
+      sample: input
     why: {description: Who serves it., type: str, sample: "caddy (pid 941) listens on :::443"}
     limits:
       description: What a packet must be besides, such as its source, where it is not open to all.

@@ -9,26 +9,29 @@
 from __future__ import annotations
 
 import datetime
-import os
+from collections.abc import Sequence
 
 from ansible_collections.daffathan.platform.plugins.module_utils._audit import (
-    engine,
+    collect_engines,
     interfaces,
+    namespaces,
     netlink,
     nftables,
     owners,
+    processes,
     rules,
     sockets,
+    ufw,
 )
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.engine import Container, Engine
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.filter import Filter
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.iptables_rule import RuleError
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.model import Address, Finding, clean, unknown
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.parallel import Task
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.processes import Process
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.reach import Host
 from ansible_collections.daffathan.platform.plugins.module_utils._common.command import CommandError
 
-DAEMON_FILE = "/etc/docker/daemon.json"
-_DOCKERD = ("/usr/sbin/dockerd", "/usr/bin/dockerd", "/usr/local/bin/dockerd", "/snap/bin/dockerd")
 _ROOT = "Run the module as root (become: true)."
 
 
@@ -38,43 +41,6 @@ def _read(path: str) -> str:
             return handle.read(1 << 20)
     except OSError:
         return ""
-
-
-def _engine(path: str, timeout: float, problems: list[Finding]) -> engine.Engine | None:
-    if not os.path.exists(path):
-        installed = [binary for binary in _DOCKERD if os.path.exists(binary)]
-        if installed:
-            evidence = f"{installed[0]} is installed, but there is no socket {path}: containers could not be examined."
-            remedy = "Start the engine (systemctl start docker), or name its socket with engine_socket."
-            problems.append(unknown("engine-not-examined", evidence, remedy))
-        return None
-    try:
-        return engine.read(path, timeout)
-    except engine.EngineError as error:
-        evidence = f"the engine behind {path} could not be examined: {error}."
-        problems.append(unknown("engine-not-examined", evidence, f"See systemctl status docker. {_ROOT}"))
-        return None
-
-
-def _daemon(problems: list[Finding]) -> engine.Daemon | None:
-    arguments: list[str] = []
-    pid = _read("/run/docker.pid").strip()
-    if pid.isdigit():
-        arguments = [word for word in _read(f"/proc/{pid}/cmdline").split("\0") if word]
-    try:
-        with open(DAEMON_FILE, encoding="utf-8") as handle:
-            text = handle.read()
-    except FileNotFoundError:
-        text = ""
-    except (OSError, UnicodeDecodeError) as error:
-        problems.append(unknown("daemon-file-not-read", f"{DAEMON_FILE}: {error}.", _ROOT, file=DAEMON_FILE))
-        return None
-    try:
-        return engine.parse_daemon(text, arguments)
-    except engine.EngineError as error:
-        remedy = "Correct the file; dockerd does not start with it."
-        problems.append(unknown("daemon-file-not-read", f"{DAEMON_FILE}: {error}.", remedy, file=DAEMON_FILE))
-        return None
 
 
 def _ufw_enabled() -> str:
@@ -89,12 +55,30 @@ def _setting(name: str) -> bool:
     return _read(f"/proc/sys/net/{name}").strip() == "1"
 
 
+class _Spaces:
+    """The network namespaces beside the host's own: one process enters them all, when no other thread runs."""
+
+    def __init__(self, running: Engine | None, table: Sequence[Process]) -> None:
+        # What a rootless engine says of process ids is the word of a user.
+        containers = [item for item in (running.containers if running else []) if item.pid and not item.rootless]
+        self._paths = {item.id: namespaces.of_process(item.pid) for item in containers}
+        owners_of = namespaces.foreign(table)
+        self._seen = namespaces.look([*self._paths.values(), *owners_of])
+        self.foreign = [
+            namespaces.Foreign(owner, self._seen[path]) for path, owner in owners_of.items() if path in self._seen
+        ]
+
+    def inside(self, container: Container) -> namespaces.Namespace | None:
+        return self._seen.get(self._paths.get(container.id, ""))
+
+
 def host(engine_socket: str, timeout: float) -> Host:
     """Everything the judgement needs, in one pass; the engine and the tools are asked side by side."""
     problems: list[Finding] = []
     asked: list[Finding] = []
-    running_task = Task(lambda: _engine(engine_socket, timeout, asked))
     rules_task = Task(rules.read)
+    table = processes.scan()
+    engines_task = Task(lambda: collect_engines.look(engine_socket, timeout, table, asked))
     try:
         owned = interfaces.addresses()
         links = interfaces.links()
@@ -102,9 +86,9 @@ def host(engine_socket: str, timeout: float) -> Host:
     except (sockets.SocketError, netlink.NetlinkError, OSError, ValueError) as error:
         problems.append(unknown("sockets-not-examined", f"the sockets could not be read: {error}.", _ROOT))
         links, found, owned = [], [], {}
-    daemon = _daemon(problems)
+    ufw_files = ufw.read(problems)
     routes = interfaces.routes()
-    running = running_task.result()
+    running, daemon = engines_task.result()
     problems += asked
     entrances = interfaces.external(links, owned, running.bridges if running else frozenset())
     outside = {interface.name for interface in entrances}
@@ -121,6 +105,7 @@ def host(engine_socket: str, timeout: float) -> Host:
     except (CommandError, RuleError, nftables.RuleSetError) as error:
         remedy = f"Install iptables and nftables. {_ROOT}"
         problems.append(unknown("rules-not-examined", f"the packet filter could not be read: {error}.", remedy))
+    spaces = _Spaces(running, table)
     groups = {item.inode: item.group for item in found if not item.address.is_loopback}
     return Host(
         interfaces=entrances,
@@ -134,4 +119,7 @@ def host(engine_socket: str, timeout: float) -> Host:
         forwarding={4: _setting("ipv4/ip_forward"), 6: _setting("ipv6/conf/all/forwarding")},
         route_localnet=tuple(name for name in sorted(outside) if _setting(f"ipv4/conf/{name}/route_localnet")),
         problems=problems,
+        inside=spaces.inside,
+        foreign=spaces.foreign,
+        ufw=ufw_files,
     )

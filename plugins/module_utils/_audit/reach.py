@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.daffathan.platform.plugins.module_utils._audit.engine import Container, Daemon, Engine
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.daemon import Daemon
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.engine import Container, Engine
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.filter import Arrival, Filter
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.interfaces import Interface
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.model import (
@@ -25,9 +26,11 @@ from ansible_collections.daffathan.platform.plugins.module_utils._audit.model im
     host_ip_class,
     parse_address,
 )
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.namespaces import Foreign, Namespace
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.owners import Owner
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.packet import Packet
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.sockets import Listener
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.ufw import Ufw
 
 GUARD_TABLE = "inet daffathan_guard"
 # Of more ports than these that a rule treats alike, only the first and the last are told.
@@ -50,6 +53,10 @@ class Host:
     forwarding: dict[int, bool] = field(default_factory=lambda: {4: True, 6: True})
     route_localnet: tuple[str, ...] = ()
     problems: list[Finding] = field(default_factory=list)
+    # The network namespace of a container; None where it could not be entered.
+    inside: Callable[[Container], Namespace | None] = lambda container: None
+    foreign: list[Foreign] = field(default_factory=list)
+    ufw: Ufw | None = None
 
     @property
     def guarded(self) -> bool:
@@ -72,9 +79,13 @@ class Host:
         return {address: container for address, container in known if address is not None}
 
     @functools.cached_property
-    def _publishers(self) -> dict[tuple[str, int], Container]:
-        containers = reversed(self.engine.containers if self.engine else [])
-        return {(b.proto, b.port): c for c in containers if c.running for b in reversed(c.bindings)}
+    def _publishers(self) -> dict[tuple[str, int], list[tuple[Address | None, Container]]]:
+        found: dict[tuple[str, int], list[tuple[Address | None, Container]]] = {}
+        for container in self.engine.containers if self.engine else []:
+            for binding in container.bindings if container.running else ():
+                place = (parse_address(binding.host_ip), container)
+                found.setdefault((binding.proto, binding.port), []).append(place)
+        return found
 
     @functools.cached_property
     def _sockets(self) -> dict[tuple[str, int], list[Listener]]:
@@ -86,8 +97,13 @@ class Host:
     def container_at(self, address: Address) -> Container | None:
         return self._addresses.get(address)
 
-    def publisher(self, proto: str, port: int) -> Container | None:
-        return self._publishers.get((proto, port))
+    def publisher(self, proto: str, port: int, address: str = "") -> Container | None:
+        """The container that publishes a port; at an address, the one that publishes it there or everywhere."""
+        wanted = parse_address(address)
+        for at, container in self._publishers.get((proto, port), []):
+            if wanted is None or at is None or at.is_unspecified or at == wanted:
+                return container
+        return None
 
     def sockets_on(self, proto: str, port: int) -> list[Listener]:
         return self._sockets.get((proto, port), [])
@@ -113,10 +129,13 @@ class Way:
     listening: str = ""
     container: str = ""
     target: str = ""
+    rules: tuple[str, ...] = ()
 
     def why(self, owner: str) -> str:
         if self.path == "nat":
-            served = f"published by container {self.container}" if self.container else "forwarded"
+            origin = origin_of(self.rules)
+            by = f"container {self.container}" if self.container else origin
+            served = f"published by {by}" if by else "forwarded"
             text = f"{served} (translated to {self.target})"
         else:
             container = f", container {self.container}" if self.container else ""
@@ -124,6 +143,29 @@ class Way:
         if self.limits:
             text += f", only {' and '.join(self.limits)}"
         return clean(text)
+
+
+# Chains and tables that an engine makes for what it publishes.
+_ORIGINS = (
+    ("DOCKER-INGRESS", "swarm"),
+    ("NETAVARK-", "podman"),
+    ("inet netavark", "podman"),
+    ("CNI-", "CNI"),
+    ("KUBE-", "Kubernetes"),
+    ("LIBVIRT_", "libvirt"),
+    ("DOCKER", "docker"),
+    ("docker-bridges", "docker"),
+)
+
+
+def origin_of(rules: tuple[str, ...]) -> str:
+    """The engine whose rule translated a packet; empty for a rule by hand."""
+    # What a rule of nft does is not in its text; one of iptables that only lets the packet pass says nothing of it.
+    translating = [text for text in rules if "-j DNAT" in text or "-j REDIRECT" in text or "-A " not in text]
+    for mark, origin in _ORIGINS:
+        if any(f"-A {mark}" in text or f" {mark} " in f" {text} " for text in translating):
+            return origin
+    return ""
 
 
 def _packet(interface: Interface, address: Address, proto: str, port: int, local: bool = True) -> Packet:
@@ -141,7 +183,7 @@ def ends(host: Host, packet: Packet) -> list[Arrival]:
 def _ways(host: Host, interface: Interface, address: Address, proto: str, port: int) -> Iterator[Way]:
     for end in ends(host, _packet(interface, address, proto, port)):
         common: dict[str, Any] = {"proto": proto, "port": port, "family": address.version, "address": str(address)}
-        common.update(limits=end.passage.limits, opaque=end.passage.opaque)
+        common.update(limits=end.passage.limits, opaque=end.passage.opaque, rules=end.passage.rules)
         if not end.packet.local:
             container = host.container_at(end.packet.destination)
             target = f"{end.packet.destination} port {end.packet.port}"
@@ -195,7 +237,7 @@ def served_by(host: Host, way: Way) -> tuple[Owner, str]:
     owner = host.owner(way.inode) if way.inode else Owner()
     container = way.container or (clean(host.engine.named(owner.container)) if host.engine and owner.container else "")
     if not container and owner.process in ENGINE_PROCESSES:
-        publisher = host.publisher(way.proto, way.port)
+        publisher = host.publisher(way.proto, way.port, way.address)
         container = clean(publisher.name) if publisher else ""
     return owner, container or owner.container[:12]
 

@@ -4,116 +4,28 @@
 
 from __future__ import annotations
 
-import datetime
 import ipaddress
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.daffathan.platform.plugins.module_utils._audit import iptables, nftables
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.daemon import Configuration, Daemon
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.engine import (
     Binding,
     Container,
-    Daemon,
     Engine,
     Network,
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.filter import Filter
-from ansible_collections.daffathan.platform.plugins.module_utils._audit.interfaces import Interface, parse_routes
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.interfaces import Interface
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.iptables_rule import RuleError
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.judge import judge
-from ansible_collections.daffathan.platform.plugins.module_utils._audit.model import failing, parse_expected
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.model import failing
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.owners import Owner
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.packet import Loop
-from ansible_collections.daffathan.platform.plugins.module_utils._audit.reach import Host
-from ansible_collections.daffathan.platform.plugins.module_utils._audit.sockets import Listener
 
-FIXTURES = Path(__file__).parent / "fixtures"
-HOST4, HOST6 = ipaddress.ip_address("198.51.100.7"), ipaddress.ip_address("2001:db8::7")
-ROUTES = parse_routes(
-    "Iface Destination Gateway Flags RefCnt Use Metric Mask\n"
-    "eth0 00000000 016433C6 0003 0 0 0 00000000\n"
-    "docker0 000011AC 00000000 0001 0 0 0 0000FFFF\n",
-    "",
-)
-GUARD = json.dumps(
-    {
-        "nftables": [
-            {"table": {"family": "inet", "name": "daffathan_guard", "handle": 1}},
-            {
-                "chain": {
-                    **{"family": "inet", "table": "daffathan_guard", "name": "forward", "type": "filter"},
-                    **{"hook": "forward", "prio": -10, "policy": "accept"},
-                }
-            },
-            {
-                "rule": {
-                    **{"family": "inet", "table": "daffathan_guard", "chain": "forward"},
-                    "expr": [
-                        {
-                            "match": {
-                                **{"op": "in", "left": {"ct": {"key": "state"}}},
-                                "right": ["established", "related"],
-                            }
-                        },
-                        {"accept": None},
-                    ],
-                }
-            },
-            {
-                "rule": {
-                    **{"family": "inet", "table": "daffathan_guard", "chain": "forward"},
-                    "expr": [
-                        {"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": "eth0"}},
-                        {"counter": {"packets": 0, "bytes": 0}},
-                        {"drop": None},
-                    ],
-                }
-            },
-        ]
-    }
-)
-
-
-def inner(address: Any) -> bool:
-    return address.is_loopback or ROUTES.interface(address) == "docker0"
-
-
-def packet_filter(text: str | None = None, guard: bool = False) -> Filter:
-    text = (FIXTURES / "iptables-docker26-ufw.txt").read_text() if text is None else text
-    tables = iptables.parse(text, 4, inner)
-    tables += nftables.parse(GUARD, inner) if guard else []
-    return Filter(tables, ROUTES.interface, lambda address: address in (HOST4, HOST6))
-
-
-def listener(port: int, address: str = "0.0.0.0", proto: str = "tcp", inode: int = 1, **more: Any) -> Listener:
-    return Listener(proto, ipaddress.ip_address(address), port, inode=inode, **more)
-
-
-def host(*listeners: Listener, guard: bool = True, rules: str | None = None, **more: Any) -> Host:
-    values: dict[str, Any] = {
-        "interfaces": [Interface("eth0", 2, (HOST4,))],
-        "listeners": list(listeners),
-        "filter": packet_filter(rules, guard),
-        "owner": lambda inode: {1: Owner("sshd", 7), 2: Owner("docker-proxy", 8)}.get(inode, Owner()),
-        "today": datetime.date(2026, 6, 1),
-    }
-    return Host(**{**values, **more})
-
-
-def engine(*bindings: Binding, **more: Any) -> Engine:
-    container = Container("a" * 64, "shop", True, addresses=("172.17.0.2",), bindings=bindings)
-    network = Network("bridge", "bridge", "docker0")
-    return Engine([Container(**{**container.__dict__, **more})], {"bridge": network})
-
-
-def reached(subject: Host) -> set[tuple[str, int, str]]:
-    return {(item["family"], item["port"], item["path"]) for item in judge(subject, ()).reachable}
-
-
-def ids(subject: Host, expected: tuple[Any, ...] = ()) -> dict[str, str]:
-    return {item.id: item.severity for item in judge(subject, parse_expected(expected)).findings}
+from tests.support.audit_values import HOST4, HOST6, ROUTES, engine, host, ids, inner, listener, reached
 
 
 @pytest.mark.parametrize(
@@ -195,7 +107,7 @@ def test_listeners_that_nobody_outside_reaches() -> None:
         ({"port": 22, "process": "sshd"}, set()),
         ({"port": 22, "process": "nginx"}, {"undeclared-listener"}),
         ({"port": 22, "container": "shop"}, {"undeclared-listener"}),
-        ({"port": 22, "proto": "udp"}, {"undeclared-listener"}),
+        ({"port": 22, "proto": "udp"}, {"undeclared-listener", "declaration-unused"}),
         ({"port": 22, "expires": "2026-06-01"}, set()),
         ({"port": 22, "expires": "2026-05-31"}, {"undeclared-listener"}),
     ],
@@ -223,11 +135,12 @@ def test_the_engine_and_its_settings() -> None:
         ],
         {
             "lan": Network("lan", "macvlan"),
-            "open": Network("open", "bridge", "br-1", gateway_modes=("nat-unprotected",)),
+            "open": Network("open", "bridge", "br-1", "127.0.0.1", gateway_modes=("nat-unprotected",)),
         },
         swarm=True,
     )
-    daemon = Daemon(hosts=("tcp://0.0.0.0:2375",), off=("iptables",), direct_routing=True)
+    options = {"host": ("tcp://0.0.0.0:2375",), "iptables": ("false",), "allow-direct-routing": ("true",)}
+    daemon = Daemon((Configuration("dockerd", True, options),))
     assert ids(host(engine=weak, daemon=daemon, guard=True)) == {
         **{
             "l2-network": "critical",

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.daffathan.platform.plugins.module_utils._audit import engine, owners, sockets
+from ansible_collections.daffathan.platform.plugins.module_utils._audit import engine, engine_client, owners, sockets
 
 Serve = Callable[[bytes], str]
 
@@ -57,7 +57,7 @@ def http(body: bytes, status: str = "200 OK") -> bytes:
 
 
 def test_an_answer(serve: Serve) -> None:
-    assert engine.get(serve(http(b'{"a": [1]}')), "/x", 2) == {"a": [1]}
+    assert engine_client.get(serve(http(b'{"a": [1]}')), "/x", 2) == {"a": [1]}
 
 
 @pytest.mark.parametrize(
@@ -74,14 +74,14 @@ def test_an_answer(serve: Serve) -> None:
 )
 def test_answers_that_are_none(serve: Serve, answer: bytes) -> None:
     started = time.monotonic()
-    with pytest.raises(engine.EngineError):
-        engine.get(serve(answer), "/x", 0.5)
+    with pytest.raises(engine_client.EngineError):
+        engine_client.get(serve(answer), "/x", 0.5)
     assert time.monotonic() - started < 2
 
 
 def test_no_socket(tmp_path: Path) -> None:
-    with pytest.raises(engine.EngineError):
-        engine.get(str(tmp_path / "none"), "/x", 1)
+    with pytest.raises(engine_client.EngineError):
+        engine_client.get(str(tmp_path / "none"), "/x", 1)
 
 
 def test_a_running_container() -> None:
@@ -108,7 +108,7 @@ def test_a_running_container() -> None:
     + [{"Id": "a", "Ports": [{"PublicPort": 99999}]}, {"Id": "a", "NetworkSettings": []}, {"Id": "a", "Mounts": "x"}],
 )
 def test_odd_containers_are_errors(item: Any) -> None:
-    with pytest.raises(engine.EngineError):
+    with pytest.raises(engine_client.EngineError):
         engine.parse_container(item)
 
 
@@ -127,15 +127,6 @@ def test_a_stopped_container_takes_the_default_address_of_its_network(default: s
     )
     assert stopped.starts_at_boot == "always"
     assert [(b.host_ip, b.port, b.proto) for b in stopped.bindings] == [(default, 8080, "tcp")]
-
-
-def test_daemon_settings() -> None:
-    daemon = engine.parse_daemon('{"hosts": ["fd://"], "iptables": false}', ["dockerd", "-H", "tcp://0.0.0.0:2375"])
-    assert daemon.hosts == ("fd://", "tcp://0.0.0.0:2375") and daemon.off == ("iptables",) and not daemon.tls_verify
-    assert engine.parse_daemon("", ["dockerd", "--host=tcp://:2376", "--tlsverify"]).tls_verify
-    for text in ("{", "[]", '{"hosts": 1}'):
-        with pytest.raises(engine.EngineError):
-            engine.parse_daemon(text)
 
 
 def test_the_listeners_of_this_machine() -> None:
