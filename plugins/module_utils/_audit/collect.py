@@ -20,6 +20,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._audit import (
     owners,
     processes,
     rules,
+    sctp,
     sockets,
     ufw,
 )
@@ -82,7 +83,7 @@ def host(engine_socket: str, timeout: float) -> Host:
     try:
         owned = interfaces.addresses()
         links = interfaces.links()
-        found = sockets.listeners()
+        found = sockets.listeners() + sctp.listeners()
     except (sockets.SocketError, netlink.NetlinkError, OSError, ValueError) as error:
         problems.append(unknown("sockets-not-examined", f"the sockets could not be read: {error}.", _ROOT))
         links, found, owned = [], [], {}

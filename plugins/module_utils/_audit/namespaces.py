@@ -22,6 +22,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._audit import (
     netlink,
     owners,
     processes,
+    sctp,
     sockets,
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.model import Address
@@ -70,7 +71,7 @@ def _here() -> dict[str, Any]:
     """The sockets and addresses of the namespace this process is in, as JSON takes them."""
     found = [
         [item.proto, str(item.address), item.port, item.only_v6, item.interface, item.inode]
-        for item in sockets.listeners()
+        for item in sockets.listeners() + sctp.listeners()
     ]
     return {
         "listeners": found,
