@@ -119,6 +119,7 @@ def judge_ufw(host: Host, ways: Iterable[Way], declared: set[tuple[str, int]]) -
     if policy.enabled:
         yield from _differs(host, ways)
         yield from _stale(host, ways, declared)
+        yield from _stale_routes(host)
 
 
 def _differs(host: Host, ways: Iterable[Way]) -> Iterator[Finding]:
@@ -164,6 +165,26 @@ def _stale(host: Host, ways: Iterable[Way], declared: set[tuple[str, int]]) -> I
             f"ufw delete {tuples.command(rule).partition(' comment ')[0]}, or declare it in the expected ports.",
             **{"proto": proto, "port": part[0], "path": "input"},
         )
+
+
+def _stale_routes(host: Host) -> Iterator[Finding]:
+    """Forwarding rules for the address of a container that is gone: the next one gets the address, and the rule."""
+    if host.ufw is None or host.engine is None or host.filter is None:
+        return
+    bridges = host.engine.bridges
+    for rule in (*host.ufw.policy.rules4, *host.ufw.policy.rules6):
+        address = parse_address(rule.dst.partition("/")[0]) if rule.route and rule.action == "allow" else None
+        if address is None or address.is_unspecified or host.container_at(address) is not None:
+            continue
+        if host.filter.route(address) in bridges:
+            yield finding(
+                "stale-route-rule",
+                "medium",
+                f"`ufw {tuples.command(rule)}` forwards to {address}, where there is no container: it opens whichever "
+                "gets that address next.",
+                f"ufw delete {tuples.command(rule).partition(' comment ')[0]}",
+                **{"path": "nat", "service": str(address)},
+            )
 
 
 def _accepts(host: Host, rules: Iterable[Rule], family: int, destination: str) -> list[tuple[str, bool]]:

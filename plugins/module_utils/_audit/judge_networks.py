@@ -90,11 +90,13 @@ def _public_by_default(host: Host, engine: Engine) -> Iterator[Finding]:
         for name, network in engine.networks.items()
         if network.publishes and host_ip_class(network.host_binding) != "loopback"
     )
+    running = [item for item in host.daemon.configurations if item.running] if host.daemon else []
+    options = [host_ip_class(item.default_bindings[1]) for item in running]
+    older = "loopback" in options and any(name != "bridge" for name in open_ones)
+    if any(kind != "loopback" for kind in options):
+        open_ones.append("every network made from now on")
     if not open_ones:
         return
-    running = [item for item in host.daemon.configurations if item.running] if host.daemon else []
-    by_option = any(host_ip_class(item.default_bindings[1] or "0.0.0.0") == "loopback" for item in running)
-    older = by_option and any(name != "bridge" for name in open_ones)
     yield finding(
         "publish-default-public",
         "low" if host.guarded else "medium",

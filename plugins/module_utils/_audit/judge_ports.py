@@ -17,6 +17,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._audit.model im
     PUBLISHED_SEVERITY,
     Expected,
     Finding,
+    clean,
     finding,
     unknown,
 )
@@ -113,7 +114,11 @@ def _undeclared(served: list[Served], declared: Sequence[Expected], host: Host) 
 
 def _published(served: Served, evidence: str, fields: dict[str, Any], host: Host) -> Finding:
     way, origin = served.way, served.published
-    kinds = [k for _c, b, k in beyond_loopback(bindings(host)) if b.proto == way.proto and way.port in b.ports]
+    kinds = [
+        kind
+        for container, binding, kind in beyond_loopback(bindings(host))
+        if (binding.proto, binding.port) == (way.proto, way.port) and served.container in ("", clean(container.name))
+    ]
     severity = PUBLISHED_SEVERITY.get(kinds[0], "critical") if kinds and origin == "docker" else "critical"
     service = host.engine.service_at(way.proto, way.port) if host.engine else ""
     if service and not served.container:
@@ -219,7 +224,7 @@ def judge_behind(host: Host, reachable: set[Port], declared: set[Port]) -> Itera
 
 def judge_declarations(host: Host, expected: Iterable[Expected], reachable: set[Port]) -> Iterator[Finding]:
     """Declarations that nothing needs: the next process on the port would be open and accepted unseen."""
-    if host.filter is None:
+    if host.filter is None or any(item.id == "sockets-not-examined" for item in host.problems):
         return
     for entry in expected:
         if (entry.proto, entry.port) in reachable:

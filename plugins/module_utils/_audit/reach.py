@@ -75,7 +75,9 @@ class Host:
     @functools.cached_property
     def _addresses(self) -> dict[Address, Container]:
         containers = self.engine.containers if self.engine else []
-        known = ((parse_address(text), container) for container in reversed(containers) for text in container.addresses)
+        # A rootless engine has a network of its own: its addresses mean nothing here.
+        of_host = [container for container in reversed(containers) if not container.rootless]
+        known = ((parse_address(text), container) for container in of_host for text in container.addresses)
         return {address: container for address, container in known if address is not None}
 
     @functools.cached_property
@@ -260,7 +262,7 @@ def routed_containers(host: Host) -> list[str]:
     """Containers that a neighbour reaches by their own addresses, with the host as its router."""
     found = []
     for container in host.engine.containers if host.engine and host.filter else []:
-        if not container.running:
+        if not container.running or container.rootless:
             continue
         ports = {("tcp", host.unnamed_port), *((binding.proto, binding.target) for binding in container.bindings)}
         if any(_routed(host, text, proto, port) for text in container.addresses for proto, port in sorted(ports)):
@@ -281,7 +283,7 @@ def routed_loopback(host: Host) -> list[str]:
     found = []
     for container, binding in bindings(host):
         address = parse_address(binding.host_ip)
-        if address is None or not address.is_loopback:
+        if address is None or not address.is_loopback or container.rootless:
             continue
         for interface in host.interfaces:
             arrivals = ends(host, _packet(interface, address, binding.proto, binding.port))

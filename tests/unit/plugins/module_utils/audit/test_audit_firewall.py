@@ -110,6 +110,23 @@ def test_a_rule_for_a_port_on_which_nobody_listens(text: str, stale: bool) -> No
     assert "undeclared-rule" not in ids(subject, ({"port": 9999}, {"port": 9990}, {"port": 9999, "proto": "udp"}))
 
 
+@pytest.mark.parametrize(
+    ("text", "stale"),
+    [
+        (f"route:allow tcp 80 172.17.0.9 any {ANY4} in", True),
+        (f"route:allow tcp 80 172.17.0.2 any {ANY4} in", False),
+        (f"route:allow tcp 80 203.0.113.5 any {ANY4} in", False),
+        (f"route:deny tcp 80 172.17.0.9 any {ANY4} in", False),
+        (f"route:allow tcp 80 {ANY4} any {ANY4} in", False),
+        (f"allow tcp 22 172.17.0.9 any {ANY4} in", False),
+    ],
+)
+def test_a_forward_to_a_container_that_is_gone(text: str, stale: bool) -> None:
+    """Row 24: rules that name addresses of containers go stale."""
+    subject = host(listener(22), engine=engine(), ufw=files(SSH, rule(text)))
+    assert (ids(subject).get("stale-route-rule") == "medium") == stale
+
+
 BEFORE = "-A INPUT {}\n-A INPUT -j ufw-before-input\n"
 
 

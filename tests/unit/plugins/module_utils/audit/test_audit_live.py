@@ -149,7 +149,7 @@ def test_the_engine_and_its_settings() -> None:
             "swarm-active": "medium",
         },
         **{"network-unprotected": "critical", "engine-on-tcp": "critical", "engine-without-rules": "critical"},
-        "engine-direct-routing": "high",
+        **{"engine-direct-routing": "high", "publish-default-public": "low"},
     }
 
 

@@ -6,9 +6,11 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Any
 
 import pytest
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.daemon import Configuration, Daemon
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.engine import (
     Binding,
     Container,
@@ -18,7 +20,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._audit.engine i
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.interfaces import Interface
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.judge import judge
-from ansible_collections.daffathan.platform.plugins.module_utils._audit.model import parse_expected
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.model import parse_expected, unknown
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.owners import Owner
 
 from tests.support.audit_values import HOST4, HOST6, engine, found, host, ids, listener, reached
@@ -204,10 +206,34 @@ def test_what_a_rootless_engine_publishes_is_a_listener_like_any_other() -> None
     assert ids(subject)["undeclared-listener"] == "high"
 
 
+def test_addresses_of_a_rootless_engine_are_not_those_of_the_host() -> None:
+    """Its network is its own: 172.17.0.2 in there is another machine's than 172.17.0.2 here."""
+    binding = Binding("127.0.0.1", 8081, "tcp", 80)
+    routed = {"direct-routing", "loopback-publish-routed"}
+    assert routed <= set(ids(host(engine=engine(binding), guard=False)))
+    assert not routed & set(ids(host(engine=engine(binding, rootless=True), guard=False)))
+
+
+def test_the_address_that_counts_is_that_of_the_container() -> None:
+    other = Container("b" * 64, "other", True, bindings=(Binding("1.2.3.4", 8080, "tcp", 80),))
+    own = Container("a" * 64, "own", True, bindings=(Binding("10.1.2.3", 8080, "tcp", 80),))
+    rules = "*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n"
+    address = ipaddress.ip_address("10.1.2.3")
+    subject = host(
+        listener(8080, "10.1.2.3", inode=2),
+        **{"engine": Engine([other, own]), "rules": rules, "interfaces": [Interface("eth0", 2, (address,))]},
+    )
+    assert subject.filter is not None
+    subject.filter.local = lambda item: item == address
+    assert (found(subject, "published-port").container, found(subject, "published-port").severity) == ("own", "high")
+
+
 def test_declarations_that_nothing_needs() -> None:
     entries = ({"port": 22}, {"port": 9443, "reason": "old panel"}, {"port": 9444, "expires": "2026-01-01"})
     subject = host(listener(22))
     assert ids(subject, entries) == {"declaration-unused": "low", "declaration-expired": "low"}
+    blind = host(problems=[unknown("sockets-not-examined", "no", "root")])
+    assert ids(blind, entries) == {"sockets-not-examined": "unknown"}
     assert "old panel" in found(subject, "declaration-unused", entries).evidence
     assert "2026-01-01" in found(subject, "declaration-expired", entries).evidence
 
@@ -235,6 +261,22 @@ def test_the_default_of_networks() -> None:
     item = found(host(engine=Engine(networks=networks), guard=False), "publish-default-public")
     assert item.severity == "medium" and "open to all on: old, wide." in item.evidence
     assert ids(host(engine=Engine(networks=networks)))["publish-default-public"] == "low"
+
+
+def test_networks_made_from_now_on() -> None:
+    """Row 30: the option is looked at where the engine runs with it, not where it only will."""
+    option = "bridge=com.docker.network.bridge.host_binding_ipv4="
+
+    def evidence(*values: str, running: bool = True, **networks: Network) -> str:
+        options = {"default-network-opt": tuple(option + value for value in values)}
+        subject = host(engine=Engine(networks=networks), daemon=Daemon((Configuration("x", running, options),)))
+        return " ".join(item.evidence for item in judge(subject, ()).findings if item.id == "publish-default-public")
+
+    assert "made from now on" in evidence() and "made from now on" in evidence("0.0.0.0")
+    assert evidence("127.0.0.1") == "" and evidence(running=False) == ""
+    old = Network("old", "bridge", "br-2")
+    assert "older than default-network-opts" in evidence("127.0.0.1", old=old)
+    assert "older than default-network-opts" not in evidence(old=old)
 
 
 def test_nothing_is_reachable_of_all_this_behind_the_guard() -> None:
