@@ -119,11 +119,18 @@ def parse_proc(proto: str, text: str) -> list[Listener]:
     found = []
     for line in text.splitlines()[1:]:
         words = line.split()
-        if len(words) < 10 or int(words[3], 16) != state:
-            continue
-        raw, dummy, port = words[1].partition(":")
-        data = bytes.fromhex(raw)
-        # Each word of the address is in the byte order of the machine.
-        data = b"".join(struct.pack(">I", *struct.unpack_from("=I", data, start)) for start in range(0, len(data), 4))
-        found.append(Listener(proto, plain(ipaddress.ip_address(data)), int(port, 16), inode=int(words[9])))
+        try:
+            if int(words[3], 16) == state:
+                address, port = _proc_address(words[1])
+                found.append(Listener(proto, address, port, inode=int(words[9])))
+        except (ValueError, IndexError, struct.error):
+            raise SocketError(f"/proc/net/{proto}: {line[:80]}: not a socket") from None
     return found
+
+
+def _proc_address(text: str) -> tuple[Address, int]:
+    raw, dummy, port = text.partition(":")
+    data = bytes.fromhex(raw)
+    # Each word of the address is in the byte order of the machine.
+    data = b"".join(struct.pack(">I", *struct.unpack_from("=I", data, start)) for start in range(0, len(data), 4))
+    return plain(ipaddress.ip_address(data)), int(port, 16)

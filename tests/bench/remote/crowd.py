@@ -50,7 +50,8 @@ def established(count: int) -> list[socket.socket]:
 
 
 def main(what: str, *numbers: str) -> None:
-    held = {"listeners": listeners, "established": established}[what](*map(int, numbers))
+    values = tuple(map(int, numbers))
+    held = listeners(*values) if what == "listeners" else established(*values)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
         notify.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"])
     signal.pause()
