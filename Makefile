@@ -99,7 +99,7 @@ checks-in-turn: setup-dev
 	@env -u MAKEFLAGS tests/tools/background.sh $(MAKE) --no-print-directory static
 
 bench: setup-dev ## measured comparisons; NAME=<name> runs one and prints its figures as JSON
-	@tests/tools/peers.sh $(BIN) .build/bench requirements-bench.txt
+	@tests/tools/peers.sh $(BIN) .build/bench requirements-bench.txt tests/bench/package.json
 	@$(BIN)/python -m tests.bench $(NAME)
 
 soak: setup-dev lab ## the long runs that CI has no time for: all cases of the firewall on the oldest Debian, an hour of deploys

@@ -10,6 +10,12 @@ table. `core_ms` is the median of one audit, reading and judging, within one Pyt
 start is left out. `cli_ratio` is the time of the command line divided by it, in the same run and in turn: `ss -Htulnp`,
 `docker ps -a`, `docker inspect` of each container, `iptables-save`, `ip6tables-save`, `nft -j list ruleset`; nothing is
 judged there. For `cli_batch_ratio` one `docker inspect` is given all containers.
+
+Then the static audit beside compose-lint and dclint, on compose files whose verdicts were written before any tool saw
+them (`tests/unit/plugins/module_utils/audit/corpus`): how many of the `static_exposed` services each tool finds
+(`..._recall`), and how many of those it names are exposed (`..._precision`). Each is started in the directory of a
+project, as its documentation says, with the same variables. A service counts as named by its rules about ports and the
+host's network (CL-0005, CL-0008; no-unbound-port-interfaces). Services that cannot be judged do not count.
 """
 
 from __future__ import annotations
@@ -21,6 +27,7 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+from tests.bench import static_peers
 from tests.support.containers import IMAGE, install_engine
 from tests.support.lab import PROJECT, Host, inside, up
 
@@ -113,4 +120,4 @@ def live() -> dict[str, float | int | str]:
 
 
 def run() -> dict[str, float | int | str]:
-    return live()
+    return {**live(), **static_peers.figures()}

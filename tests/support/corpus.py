@@ -7,15 +7,21 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.model import Finding
 
 from tests.support.ansible import PROJECT
 
 DIRECTORY = PROJECT / "tests" / "unit" / "plugins" / "module_utils" / "audit" / "corpus"
+
+# Findings that everything the service listens on can be reached.
+OPEN = {"compose-host-network", "compose-l2-network", "compose-open-gateway"}
 
 
 @dataclass(frozen=True)
@@ -74,3 +80,21 @@ def _case(name: str, entry: dict[str, Any]) -> Case:
 def cases() -> list[Case]:
     known = yaml.safe_load((DIRECTORY / "verdicts.yml").read_text())
     return [_case(name, entry) for name, entry in known.items()]
+
+
+def seen(findings: Iterable[Finding]) -> Verdict:
+    """What the findings about one service say of it."""
+    findings = list(findings)
+    ports = {
+        "/".join(match.groups())
+        for item in findings
+        if item.id == "compose-published-port"
+        for match in re.finditer(r":(random|[0-9-]+)->[0-9-]+/([a-z]+)", item.evidence)
+    }
+    rest = {item.id for item in findings if item.severity != "unknown"} - OPEN - {"compose-published-port"}
+    return Verdict(
+        ports=frozenset(ports),
+        open=any(item.id in OPEN for item in findings),
+        unknown=any(item.severity == "unknown" for item in findings),
+        also=frozenset(rest),
+    )

@@ -7,39 +7,20 @@
 from __future__ import annotations
 
 import datetime
-import re
 from pathlib import Path
 
 import pytest
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.composeaudit import Auditor
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.model import Finding
 
-from tests.support.corpus import DIRECTORY, Case, Verdict, cases
+from tests.support.corpus import DIRECTORY, Case, Verdict, cases, seen
 
 TODAY = datetime.date(2026, 6, 1)
-OPEN = {"compose-host-network", "compose-l2-network", "compose-open-gateway"}
 CASES = cases()
 
 
 def audit(case: Case) -> list[Finding]:
     return Auditor(case.env).audit([case.path], TODAY)
-
-
-def seen(findings: list[Finding]) -> Verdict:
-    """What the findings about one service say of it."""
-    ports = {
-        "/".join(match.groups())
-        for item in findings
-        if item.id == "compose-published-port"
-        for match in re.finditer(r":(random|[0-9-]+)->[0-9-]+/([a-z]+)", item.evidence)
-    }
-    rest = {item.id for item in findings if item.severity != "unknown"} - OPEN - {"compose-published-port"}
-    return Verdict(
-        ports=frozenset(ports),
-        open=any(item.id in OPEN for item in findings),
-        unknown=any(item.severity == "unknown" for item in findings),
-        also=frozenset(rest),
-    )
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
