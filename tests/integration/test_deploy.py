@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.app import APP, COMPOSE, deploy, leftovers, version
+from tests.support.app import APP, COMPOSE, apps, deploy, leftovers, version
+from tests.support.audited import listen
 from tests.support.lab import Host, lab, wait_until
 from tests.support.load import site_load
 
@@ -80,6 +81,24 @@ def test_a_compose_file_that_publishes_to_everyone_is_refused(platform_host: Hos
     assert "127.0.0.1" in result.output, "the remedy is named"
     assert report.failed == 0, report.describe()
     assert leftovers(platform_host) == before
+
+
+def test_a_port_that_is_open_after_a_deploy_fails_it_with_the_finding(platform_host: Host) -> None:
+    live = version(platform_host)
+    listen(platform_host, 9001, "0.0.0.0")
+    platform_host.run("ufw", "allow", "9001/tcp")
+    try:
+        failed = deploy(platform_host, live)
+        assert failed.rc != 0
+        assert "9001/tcp is reachable over IPv4: python3" in failed.output, failed.output[-4000:]
+        assert "Remedy: Stop the service" in failed.output
+        declared = [{"port": 9001, "reason": "a test"}]
+        passed = platform_host.play("deploy", apps=apps(live), port_audit_expected=declared)
+        assert passed.rc == 0, passed.output[-4000:]
+        assert platform_host.play("deploy", apps=apps(live), port_audit_fail_on="none").rc == 0
+    finally:
+        platform_host.run("ufw", "delete", "allow", "9001/tcp")
+        platform_host.run("systemctl", "stop", "test-9001")
 
 
 def test_rollback_returns_to_the_previous_release_and_status_shows_it(platform_host: Host) -> None:

@@ -19,7 +19,7 @@ from tests.support.scan import open_ports, udp_answer
 PLAYBOOK = "molecule/hardening/converge.yml"
 TOPICS = (
     *("firewall", "guard", "ssh", "sysctl", "modules", "upgrades", "journald", "declared_ports"),
-    *("fail2ban", "time", "login", "sudo", "apparmor", "auditd"),
+    *("port_audit", "fail2ban", "time", "login", "sudo", "apparmor", "auditd"),
 )
 PASSWORD = "lab-only-password"
 UDP_ECHO = """

@@ -275,5 +275,14 @@ def test_a_container_has_no_apparmor_of_its_own(host: Inside) -> None:
     assert not host.service("apparmor").is_running
 
 
+def test_the_audit_by_timer_finds_nothing(host: Inside) -> None:
+    assert host.service("daffathan-port-audit.timer").is_running
+    assert host.service("daffathan-port-audit.timer").is_enabled
+    run = host.run("systemctl start daffathan-port-audit.service")
+    assert run.rc == 0, host.check_output("journalctl -u daffathan-port-audit.service -n 50")
+
+
 def test_no_unit_has_failed(host: Inside) -> None:
+    # The timer may have come while another test had opened a port.
+    host.run("systemctl start daffathan-port-audit.service")
     assert host.check_output("systemctl --failed --no-legend --plain") == ""

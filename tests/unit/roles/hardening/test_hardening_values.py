@@ -21,6 +21,18 @@ BAD_VALUES: list[tuple[dict[str, Any], list[str]]] = [
     ({"ansible_facts": {}}, ["hardening_wan_interfaces: is empty", "web1", "[eth0]"]),
     ({"hardening_guard_published": [{"port": 70000}]}, ["hardening_guard_published: 70000", "65535"]),
     ({"hardening_declared_ports": [{"port": 0}]}, ["hardening_declared_ports: 0", "65535"]),
+    ({"port_audit_expected": [{"port": 0}]}, ["port_audit_expected: 0", "65535"]),
+    (
+        {"port_audit_expected": [{"port": 25, "expires": "soon"}]},
+        ["port_audit_expected: soon of port 25"],
+    ),
+    ({"hardening_port_audit_schedule": "hourly\nUnit=x"}, ["hardening_port_audit_schedule", "calendar event"]),
+    ({"hardening_port_audit_schedule_jitter": "soon"}, ["hardening_port_audit_schedule_jitter: soon", "15m"]),
+    ({"hardening_port_audit_metrics": "metrics"}, ["hardening_port_audit_metrics: metrics", "/var/lib"]),
+    (
+        {"hardening_port_audit_on_failure": ["mail me"]},
+        ["hardening_port_audit_on_failure: mail me", "alert@"],
+    ),
     ({"hardening_profile": "host", **DOCKER}, ["hardening_profile: is host", "web1", "hardening_profile: docker"]),
     ({"hardening_ssh_options": {"Port": 2222}}, ["hardening_ssh_options: Port", "sshd_config.d"]),
     ({"hardening_ssh_options": {"listenaddress": "::"}}, ["hardening_ssh_options: listenaddress", "sshd_config.d"]),
@@ -60,6 +72,9 @@ GOOD_VALUES: list[dict[str, Any]] = [
     {"hardening_sysctl_settings": {"net.ipv4.ip_forward": None, "net.ipv4.conf.eth0/1.rp_filter": 2}},
     {"hardening_ssh_options": {"AllowUsers": ["a", "b"], "MaxAuthTries": 6, "UsePAM": True}},
     {"hardening_fail2ban_ignore": ["198.51.100.7", "10.0.0.0/8", "2001:db8::/64", "::1", "fd00::ffff:1"]},
+    {"hardening_port_audit_schedule": "*-*-* 04:00", "hardening_port_audit_metrics": ""},
+    {"hardening_port_audit_on_failure": ["alert@%n.service"], "hardening_port_audit_schedule_jitter": "0"},
+    {"port_audit_expected": [{"port": 25, "expires": "2027-01-31"}, {"port": "53", "proto": "udp"}]},
     {"hardening_fail2ban_ban_time": 600, "hardening_fail2ban_max_retry": "3", "hardening_journald_max_retention": "0"},
 ]
 
