@@ -122,6 +122,22 @@ options:
   release:
     description: With O(state=rolled_back), the id of the release to return to. By default the one before.
     type: str
+  keep_releases:
+    description:
+      - How many releases are kept with their containers and images, the live one included, from 2 to 20. Images of the
+        others are removed unless something else uses them.
+    type: int
+    default: 2
+  min_free_disk:
+    description: MiB that have to be free where Docker keeps its data. With less, nothing is started.
+    type: int
+    default: 1024
+  min_free_memory:
+    description:
+      - MiB of memory that have to be available beside what the new containers reserve (C(deploy.resources) of the
+        compose file). With less, nothing is started.
+    type: int
+    default: 64
   lock_timeout:
     description: Seconds to wait for another rollout of the same app.
     type: int
@@ -174,6 +190,11 @@ previous:
   returned: when there is one
   type: str
   sample: r20260101t030405-89abcdef
+kept:
+  description: Ids of all releases that can be returned to, the latest first.
+  returned: always
+  type: list
+  elements: str
 colour:
   description: V(blue) or V(green), alternating from release to release.
   returned: when there is a live release
@@ -262,6 +283,7 @@ def result_of(app: str, outcome: Outcome) -> dict[str, Any]:
         result.update(release=live["id"], colour=live["colour"], hash=live["hash"], services=live["services"])
     if state is not None and state.schema is not None:
         result["schema"] = state.schema
+    result["kept"] = [release.id for release in state.stopped] if state is not None else []
     if state is not None and state.previous is not None:
         result["previous"] = state.previous.id
     return result
@@ -286,6 +308,9 @@ def main() -> None:
             "migrate": {"type": "dict", "default": {}},
             "domains": {"type": "list", "elements": "str", "default": []},
             "release": {"type": "str"},
+            "keep_releases": {"type": "int", "default": 2},
+            "min_free_disk": {"type": "int", "default": 1024},
+            "min_free_memory": {"type": "int", "default": 64},
             "lock_timeout": {"type": "int", "default": 60},
         },
         required_if=[("state", "present", ("compose_file", "services"))],

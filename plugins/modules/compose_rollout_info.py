@@ -88,6 +88,10 @@ apps:
     previous:
       description: The release that a rollback returns to, in the form of C(live) with its containers stopped.
       type: dict
+    older:
+      description: More releases that can be returned to, the latest first, in the form of C(previous).
+      type: list
+      elements: dict
     history:
       description: The last 50 events with C(at), C(event) (V(deployed), V(rolled_back), V(failed), V(interrupted))
         and C(release).
@@ -157,6 +161,7 @@ def describe_app(engine: Engine, name: str) -> dict[str, Any]:
         "schema": state.schema,
         "live": describe_release(driver, state.live, routes),
         "previous": describe_release(driver, state.previous, routes),
+        "older": [describe_release(driver, release, routes) for release in state.older],
         "history": [dict(entry) for entry in state.history],
     }
 

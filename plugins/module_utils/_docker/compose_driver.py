@@ -43,6 +43,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model 
     project_name,
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.plan import app_of
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.room import Room
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import Network, Route, State
 
 APPS = "/var/lib/daffathan/apps"
@@ -180,6 +181,13 @@ class ComposeDriver:
 
     def check_gateway(self) -> None:
         self.gateway.container()
+
+    def room(self) -> Room:
+        """What is free where images and containers are kept, and in memory."""
+        disk = os.statvfs(self.engine.data_directory())
+        free = [line.split() for line in (read_text("/proc/meminfo") or "").splitlines() if "MemAvailable" in line]
+        # The kernel counts in units of 1024 bytes.
+        return Room(disk=disk.f_bavail * disk.f_frsize, memory=int(free[0][1]) * 1024 if free else None)
 
     # Network and base
 
@@ -414,12 +422,7 @@ class ComposeDriver:
         self.engine.each(containers, "remove", force=True, v=True)
         shutil.rmtree(f"{self.directory}/releases/{release_id}", ignore_errors=True)
         state = self.load()
-        kept = {
-            model_of.pinned_reference(*image)
-            for release in (state.live, state.previous)
-            if release is not None
-            for image in release.images.values()
-        }
+        kept = {model_of.pinned_reference(*image) for release in state.kept for image in release.images.values()}
         for image in sorted(images - kept - set((state.base_images or {}).values())):
             self.engine.remove_image(image)
 

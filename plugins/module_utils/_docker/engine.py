@@ -62,6 +62,12 @@ class Engine:
         except docker.errors.DockerException as error:
             raise NoEngine(UNREACHABLE.format(reason=_reason(error))) from error
 
+    def data_directory(self) -> str:
+        try:
+            return str(self.api.info()["DockerRootDir"])
+        except SDK_ERRORS as error:
+            raise EngineError(f"the engine does not tell where it keeps its data: {_reason(error)}") from error
+
     # Images
 
     def local_image(self, reference: str) -> Any | None:

@@ -39,10 +39,12 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model 
     other_colour,
     parse_app,
     parse_app_name,
+    parse_number,
     parse_release_id,
     release_id,
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.phases import Rollout, utc_now
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.room import MIB, Room, check_room
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import State
 
 
@@ -72,6 +74,11 @@ class Runner:
         # One instant per run: the release that is planned and the one that is made have the same id.
         self.now = utc_now()
         self.name = parse_app_name(str(options["app"]))
+        self.keep = parse_number("keep_releases", options.get("keep_releases", 2), 2, 20)
+        self.least = Room(
+            disk=MIB * parse_number("min_free_disk", options.get("min_free_disk", 1024), 0, 10**9),
+            memory=MIB * parse_number("min_free_memory", options.get("min_free_memory", 64), 0, 10**9),
+        )
 
     def redact(self, text: str) -> str:
         """What a container printed may hold a secret, one of this call or one of a release before."""
@@ -117,7 +124,7 @@ class Runner:
 
     def _act(self, driver: local.ComposeDriver, state: str, app: App | None, wanted: str | None) -> None:
         journal = Journal(f"{driver.directory}/journal.ndjson" if self.apply else None, redact=self.redact)
-        rollout = Rollout(driver, journal)
+        rollout = Rollout(driver, journal, keep=self.keep if app is not None else None)
         self.outcome.timings = journal.timings
         try:
             if app is not None:
@@ -157,6 +164,8 @@ class Runner:
         current = replace(current, base_running=base is None or driver.base_running(base["services"]))
         operations = plan.plan_present(current, desired)
         kinds = {operation.kind for operation in operations}
+        if kinds & {"release", "base"}:
+            check_room(driver.room(), self.least, model_of.reserved_memory(app, parts) if "release" in kinds else 0)
         if "release" in kinds:
             subnet = state.network.subnet if state.network else None
             planned: Release | None = self._candidate(driver, desired, parts, digests, subnet)
@@ -255,8 +264,8 @@ class Runner:
     ) -> Release:
         state = driver.load()
         taken: set[str] = {gateway_address(subnet)} if subnet else set()
-        for release in (state.live, state.previous):
-            taken |= release.addresses if release is not None else set()
+        for release in state.kept:
+            taken |= release.addresses
         taken |= driver.addresses()
         services = {}
         for service in desired.app.services:

@@ -281,6 +281,16 @@ def release_hash(app: App, parts: Parts, pinned: Mapping[str, str], key: bytes) 
     )
 
 
+def reserved_memory(app: App, parts: Parts) -> int:
+    """Bytes that the containers of a release reserve while those of the one before still run."""
+    total = 0
+    for service in app.services:
+        if service.strategy != "stop_first":
+            reserved = (_resources(parts.swapped[service.name]).get("reservations") or {}).get("memory") or 0
+            total += int(reserved) * service.replicas
+    return total
+
+
 def release_volumes(parts: Parts) -> list[Volume]:
     """Named volumes that have to exist before a release starts."""
     return [

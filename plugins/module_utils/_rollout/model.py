@@ -217,7 +217,7 @@ def gateway_address(subnet: str) -> str:
     return str(ipaddress.IPv4Address(int(ipaddress.IPv4Network(subnet).broadcast_address) - 1))
 
 
-def _number(where: str, value: object, low: int, high: int) -> int:
+def parse_number(where: str, value: object, low: int, high: int) -> int:
     try:
         number = int(str(value))
     except ValueError:
@@ -273,8 +273,8 @@ def parse_service(name: str, options: object) -> Service:
     strategy = given.get("strategy", "blue_green")
     if strategy not in STRATEGIES:
         raise InputError(f"{where}.strategy: {strategy!r} is not one of {', '.join(STRATEGIES)}.")
-    start_timeout = _number(f"{where}.start_timeout", given.get("start_timeout", 60), 1, 3600)
-    min_uptime = _number(f"{where}.min_uptime", given.get("min_uptime", WORKER_UPTIME if worker else 0), 0, 3600)
+    start_timeout = parse_number(f"{where}.start_timeout", given.get("start_timeout", 60), 1, 3600)
+    min_uptime = parse_number(f"{where}.min_uptime", given.get("min_uptime", WORKER_UPTIME if worker else 0), 0, 3600)
     if min_uptime > start_timeout:
         raise InputError(
             f"{where}.min_uptime: {min_uptime} is more than `start_timeout` ({start_timeout}), so the service could "
@@ -282,13 +282,13 @@ def parse_service(name: str, options: object) -> Service:
         )
     return Service(
         name=name,
-        port=None if worker else _number(f"{where}.port", given["port"], 1, 65535),
+        port=None if worker else parse_number(f"{where}.port", given["port"], 1, 65535),
         routes=tuple(routes),
         health=health,
-        replicas=_number(f"{where}.replicas", given.get("replicas", 1), 1, 50),
+        replicas=parse_number(f"{where}.replicas", given.get("replicas", 1), 1, 50),
         start_timeout=start_timeout,
-        drain_timeout=_number(f"{where}.drain_timeout", given.get("drain_timeout", 30), 0, 3600),
-        stop_timeout=_number(f"{where}.stop_timeout", given.get("stop_timeout", 30), 0, 3600),
+        drain_timeout=parse_number(f"{where}.drain_timeout", given.get("drain_timeout", 30), 0, 3600),
+        stop_timeout=parse_number(f"{where}.stop_timeout", given.get("stop_timeout", 30), 0, 3600),
         min_uptime=min_uptime,
         strategy=strategy,
     )
@@ -307,7 +307,7 @@ def parse_job(name: str, options: Mapping[str, Any]) -> OneShot:
             f"{where}.{wrong[0]}: {options[wrong[0]]!r} for a job, which does its work and ends. Remove it, or remove "
             "`job`."
         )
-    return OneShot(where, name, _number(f"{where}.timeout", options.get("timeout", 600), 1, 86400))
+    return OneShot(where, name, parse_number(f"{where}.timeout", options.get("timeout", 600), 1, 86400))
 
 
 def parse_migrate(options: object, services: Collection[str]) -> list[OneShot]:
@@ -328,7 +328,7 @@ def parse_migrate(options: object, services: Collection[str]) -> list[OneShot]:
         )
     if "command" not in given:
         raise InputError("migrate.command: missing. Give what migrates the schema, for example [./migrate, up].")
-    timeout = _number("migrate.timeout", given.get("timeout", 600), 1, 86400)
+    timeout = parse_number("migrate.timeout", given.get("timeout", 600), 1, 86400)
     shots = []
     for key in MIGRATIONS:
         command = given.get(key)

@@ -32,10 +32,14 @@ def utc_now() -> datetime:
 class Rollout:
     """Runs the phases of one app over a driver. The caller holds the app's lock."""
 
-    def __init__(self, driver: Driver, journal: Journal, now: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self, driver: Driver, journal: Journal, now: Callable[[], datetime] = utc_now, keep: int | None = None
+    ) -> None:
+        """:param keep: how many releases outlive a run, the live one included; None for as many as there are."""
         self.driver = driver
         self.journal = journal
         self.now = now
+        self.keep = keep
         self.drained: dict[str, Any] = {}
         self.warnings: list[str] = []
         self.jobs = jobs.Jobs(driver, journal, self.warnings)
@@ -58,12 +62,7 @@ class Rollout:
             # A removal that has not reached the traffic is given up: what serves is replaced, not torn down first.
             with self.journal.step("recover", release=state.live.id if state.live else None) as outcome:
                 outcome["outcome"] = "removal given up"
-        if state.phase != "idle":
-            state = self._finish(state)
-        else:
-            state = self.jobs.collect(state)
-            self._prune(state)
-        return state
+        return self._finish(state) if state.phase != "idle" else self._prune(self.jobs.collect(state))
 
     def _serves(self, release: Release | None) -> bool:
         """Whether the gateway names the release, in its file or in what it has loaded."""
@@ -84,7 +83,7 @@ class Rollout:
                 outcome["why"] = str(error)
             else:
                 outcome["outcome"] = "finished"
-                rollback = state.previous is not None and state.previous.id == candidate.id
+                rollback = candidate in state.stopped
                 return self._save(plan.promoted(state, candidate, state.next_route, rollback=rollback, at=self._at()))
         outcome["outcome"] = "undone"
         return self._undo(self.jobs.adopt(state, candidate), candidate, "interrupted")
@@ -217,8 +216,7 @@ class Rollout:
             with self.journal.step("stop", release=previous.id):
                 self.driver.keep(previous, False)
                 self.driver.stop(previous)
-        state = self.jobs.collect(state)
-        self._prune(state)
+        state = self._prune(self.jobs.collect(state))
         return self._save(replace(state, phase="idle"))
 
     def _drain(self, release: Release) -> None:
@@ -226,16 +224,19 @@ class Rollout:
             self.drained = dict(self.driver.drain(release))
             outcome["drained"] = self.drained
 
-    def _prune(self, state: State) -> None:
-        keep = {release.id for release in (state.live, state.previous) if release is not None}
+    def _prune(self, state: State) -> State:
+        if self.keep is not None and len(state.kept) > self.keep:
+            # The live one and the one before are always kept.
+            state = self._save(replace(state, older=state.older[: max(0, self.keep - 2)]))
+        keep = {release.id for release in state.kept}
         # What the gateway names is never removed, whatever the state says.
         named = {release_of(self.driver.written_generation()), release_of(self.driver.loaded_generation())}
         orphans = sorted((set(self.driver.inventory()) | set(self.driver.release_files())) - keep - named)
-        if not orphans:
-            return
-        with self.journal.step("prune", releases=orphans):
-            for release in orphans:
-                self.driver.remove(release)
+        if orphans:
+            with self.journal.step("prune", releases=orphans):
+                for release in orphans:
+                    self.driver.remove(release)
+        return state
 
     @contextlib.contextmanager
     def _undoing(self, state: State, candidate: Release) -> Any:
@@ -268,7 +269,7 @@ class Rollout:
         if event == "failed":
             # Saved before the files of the candidate go: without them nothing more can be asked of it.
             state = self._save(self.jobs.migrate_back(state, candidate).without_progress(candidate))
-        if state.previous is not None and state.previous.id == candidate.id:
+        if candidate in state.stopped:
             self.driver.stop(candidate)
         else:
             self.driver.remove(candidate.id)

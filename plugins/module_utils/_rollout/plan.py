@@ -19,7 +19,6 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model 
     App,
     InputError,
     Release,
-    RolloutError,
     Service,
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import Route, State
@@ -145,22 +144,24 @@ def plan_rollback(current: Current, wanted: str | None) -> tuple[list[Operation]
         operations.append(Operation("recover", f"finish or undo the run that was interrupted in phase {state.phase}"))
     if state.live is None:
         raise InputError(f"app: {state.app} has no live release on this host, so there is nothing to roll back.")
-    previous = state.previous
-    if wanted is None and previous is not None and state.rolled_back_from == previous.id:
+    if wanted is None and state.previous is not None and state.rolled_back_from == state.previous.id:
         return operations, None
     if wanted == state.live.id:
         return operations, None
-    if previous is None or (wanted is not None and wanted != previous.id):
-        kept = f"The one that is kept is {previous.id}." if previous else "None is kept."
+    target = next((release for release in state.stopped if wanted in (None, release.id)), None)
+    if target is None:
+        kept = ", ".join(release.id for release in state.stopped) or "none"
         asked = f"release: {wanted} of" if wanted else "app:"
-        raise InputError(f"{asked} {state.app} cannot be rolled back to. {kept} Deploy the version you want instead.")
-    # Ids of releases begin with their time.
-    if state.contracted is not None and previous.id < state.contracted:
         raise InputError(
-            f"app: {state.app} cannot be rolled back to {previous.id}: {CONTRACT} of {state.contracted} took away what "
+            f"{asked} {state.app} cannot be rolled back to. Kept are: {kept}. Deploy the version you want instead."
+        )
+    # Ids of releases begin with their time.
+    if state.contracted is not None and target.id < state.contracted:
+        raise InputError(
+            f"app: {state.app} cannot be rolled back to {target.id}: {CONTRACT} of {state.contracted} took away what "
             "that needs of the schema. Deploy the version you want instead."
         )
-    return [*operations, Operation("rollback", f"from {state.live.id} to {previous.id}")], previous
+    return [*operations, Operation("rollback", f"from {state.live.id} to {target.id}")], target
 
 
 def plan_absent(current: Current) -> list[Operation]:
@@ -241,12 +242,13 @@ def with_limits(release: Release, route: Route) -> Release:
 def promoted(state: State, candidate: Release, route: Route, *, rollback: bool, at: str) -> State:
     """The state after every fresh request meets the candidate."""
     old = state.live
-    same = old is not None and old.id == candidate.id
+    stopped = [release for release in state.kept if release.id != candidate.id]
     new = replace(
         state,
         phase="drain",
         live=candidate,
-        previous=state.previous if same else old,
+        previous=stopped[0] if stopped else None,
+        older=tuple(stopped[1:]),
         candidate=None,
         route=route,
         next_route=None,
@@ -254,10 +256,3 @@ def promoted(state: State, candidate: Release, route: Route, *, rollback: bool, 
         progress={key: value for key, value in state.progress.items() if key == candidate.hash},
     )
     return new.with_event("rolled_back" if rollback else "deployed", candidate.id, at)
-
-
-def find_release(state: State, wanted: str) -> Release:
-    for release in (state.live, state.previous, state.candidate):
-        if release is not None and release.id == wanted:
-            return release
-    raise RolloutError(f"release {wanted} of {state.app} is not known on this host.")

@@ -52,6 +52,8 @@ class State:
     phase: str = "idle"
     live: Release | None = None
     previous: Release | None = None
+    # More releases that can be returned to, the latest first.
+    older: tuple[Release, ...] = ()
     candidate: Release | None = None
     # The release that a rollback left; it tells a repeated rollback from a new one.
     rolled_back_from: str | None = None
@@ -69,6 +71,16 @@ class State:
     schema: str | None = None
     # The release that took away what the ones before it need.
     contracted: str | None = None
+
+    @property
+    def stopped(self) -> tuple[Release, ...]:
+        """The releases that can be returned to, the latest first."""
+        return (*((self.previous,) if self.previous is not None else ()), *self.older)
+
+    @property
+    def kept(self) -> tuple[Release, ...]:
+        """The releases whose containers are there, or should be."""
+        return (*((self.live,) if self.live is not None else ()), *self.stopped)
 
     def progress_of(self, release: Release) -> Progress:
         return self.progress.get(release.hash, Progress())
@@ -93,6 +105,7 @@ class State:
             "phase": self.phase,
             "live": self.live.to_json() if self.live else None,
             "previous": self.previous.to_json() if self.previous else None,
+            "older": [release.to_json() for release in self.older],
             "candidate": self.candidate.to_json() if self.candidate else None,
             "rolled_back_from": self.rolled_back_from,
             "network": vars(self.network) if self.network else None,
@@ -127,6 +140,7 @@ def loads(app: str, text: str | None) -> State:
             phase=data["phase"],
             live=_release(data["live"]),
             previous=_release(data["previous"]),
+            older=tuple(Release.from_json(release) for release in data.get("older", [])),
             candidate=_release(data["candidate"]),
             rolled_back_from=data["rolled_back_from"],
             network=Network(**data["network"]) if data["network"] else None,

@@ -21,7 +21,13 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model 
     parse_release_id,
     release_id,
 )
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import Network, Route, State, loads
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import (
+    Network,
+    Progress,
+    Route,
+    State,
+    loads,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -223,7 +229,7 @@ def test_release_id_is_one_and_sorts_by_time() -> None:
     assert [other_colour(colour) for colour in (None, "blue", "green")] == ["blue", "green", "blue"]
 
 
-def full_state() -> State:
+def state(*, late: bool = True) -> State:
     route = Route(("a.test",), {"api": {"port": 3001, "routes": ["/"]}})
     return State(
         "labs",
@@ -235,11 +241,25 @@ def full_state() -> State:
         base_references={"db:17": "sha256:0"},
         route=route,
         next_route=route,
+        older=(release(),) if late else (),
+        progress={"hash": Progress(("migrate.command",), "1")} if late else {},
+        schema="2" if late else None,
+        contracted=release().id if late else None,
     ).with_event("deployed", release().id, "2026-01-01T00:00:00+00:00")
 
 
+def test_state_of_a_version_before_jobs_and_older_releases_can_be_read() -> None:
+    data = json.loads(state(late=False).dumps())
+    for key in ("older", "progress", "schema", "contracted"):
+        del data[key]
+    del data["live"]["jobs"], data["candidate"]["jobs"]
+    for key in ("min_uptime", "strategy"):
+        del data["live"]["services"]["api"][key]
+    assert loads("labs", json.dumps(data)) == state(late=False)
+
+
 def test_state_survives_being_written_and_read() -> None:
-    assert loads("labs", full_state().dumps()) == full_state()
+    assert loads("labs", state().dumps()) == state()
 
 
 def test_state_remembers_fifty_events() -> None:
@@ -249,13 +269,13 @@ def test_state_remembers_fifty_events() -> None:
     assert [entry["release"] for entry in state.history] == [str(number) for number in range(10, 60)]
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", full_state().dumps()[:-40]])
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", state().dumps()[:-40]])
 def test_state_that_cannot_be_read_is_an_error_with_a_remedy(text: str) -> None:
     with pytest.raises(RolloutError, match="state.json of labs cannot be read.*backup"):
         loads("labs", text)
 
 
 def test_state_of_a_later_version_is_refused() -> None:
-    text = json.dumps({**json.loads(full_state().dumps()), "version": 99})
+    text = json.dumps({**json.loads(state().dumps()), "version": 99})
     with pytest.raises(RolloutError, match="version 99.*Upgrade"):
         loads("labs", text)

@@ -12,7 +12,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout import
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gateway import generation, release_of
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.jobs import contract_due
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.journal import Journal
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import Release, RolloutError
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import InputError, Release, RolloutError
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.phases import Rollout
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import State, loads
 
@@ -22,11 +22,11 @@ ROUTE = plan.route_of(WORKERS)
 Run = Callable[[Driver], State]
 
 
-def present(candidate: Release) -> Run:
+def present(candidate: Release, keep: int = 2) -> Run:
     """What the module does with `state: present`: settle the past, then deploy when the content differs."""
 
     def run(driver: Driver) -> State:
-        rollout = Rollout(driver, Journal(None))
+        rollout = Rollout(driver, Journal(None), keep=keep)
         state = rollout.recover()
         same = state.live is not None and state.live.hash == candidate.hash
         if same and plan.serving(state.live, driver.inventory()):
@@ -36,11 +36,15 @@ def present(candidate: Release) -> Run:
     return run
 
 
-def rolled_back(driver: Driver) -> State:
+def rolled_back(driver: Driver, wanted: str | None = None) -> State:
     rollout = Rollout(driver, Journal(None))
     current = plan.Current(rollout.recover(), driver.inventory(), None, None)
-    _, target = plan.plan_rollback(current, None)
+    _, target = plan.plan_rollback(current, wanted)
     return current.state if target is None else rollout.roll_back(target, ROUTE)
+
+
+def rolled_back_to(wanted: Release) -> Run:
+    return lambda driver: rolled_back(driver, wanted.id)
 
 
 def absent(driver: Driver) -> State:
@@ -70,9 +74,9 @@ def live(world: World) -> str | None:
 
 
 def assert_settled(world: World) -> State:
-    """I1-I8 once a run has ended: one release live, at most one kept, nothing left over."""
+    """I1-I8 once a run has ended: one release live, the others it knows stopped, nothing left over."""
     state = loads("labs", world.state)
-    kept = {entry.id for entry in (state.live, state.previous) if entry is not None}
+    kept = {entry.id for entry in state.kept}
     assert world.broken == []
     assert state.phase == "idle" and state.candidate is None and state.next_route is None
     assert {name for name, _ in world.containers} == kept == world.files
@@ -106,6 +110,22 @@ def test_deploy_after_a_rollback_can_be_rolled_back_again() -> None:
     before = (present(release(1)), present(release(2)), rolled_back)
     state = assert_settled(world_after(*before, present(release(3)), rolled_back))
     assert (state.live, state.previous) == (release(1), release(3))
+
+
+def test_as_many_releases_are_kept_as_are_asked_for() -> None:
+    world = world_after(*(present(release(number), keep=3) for number in (1, 2, 3, 4)))
+    state = assert_settled(world)
+    assert state.kept == (release(4), release(3), release(2))
+    present(release(4), keep=2)(Driver(world))
+    assert assert_settled(world).kept == (release(4), release(3))
+
+
+def test_any_release_that_is_kept_can_be_returned_to() -> None:
+    world = world_after(*(present(release(number), keep=3) for number in (1, 2, 3)), rolled_back_to(release(1)))
+    state = assert_settled(world)
+    assert state.kept == (release(1), release(3), release(2))
+    with pytest.raises(InputError, match=f"release: {release(9).id} of labs .* Kept are: {release(3).id}, "):
+        rolled_back(Driver(world), release(9).id)
 
 
 def test_absent_leaves_nothing() -> None:
@@ -166,11 +186,17 @@ def step_named(world: World, run: Run, name: str) -> int:
     raise AssertionError(f"no step is called {name}")
 
 
+def kept(number: int) -> Run:
+    return present(release(number), keep=3)
+
+
 SCENARIOS: dict[str, tuple[list[Run], Run, set[str | None]]] = {
     "first": ([], present(release(1)), {release(1).id}),
     "second": ([present(release(1))], present(release(2)), {release(2).id}),
     "third": ([present(release(1)), present(release(2))], present(release(3)), {release(3).id}),
     "rollback": ([present(release(1)), present(release(2))], rolled_back, {release(1).id}),
+    "fourth of three": ([kept(1), kept(2), kept(3)], kept(4), {release(4).id}),
+    "rollback over two": ([kept(1), kept(2), kept(3)], rolled_back_to(release(1)), {release(1).id}),
     "first with jobs": ([], present(jobs(1)), {jobs(1).id}),
     "second with jobs": ([present(jobs(1))], present(jobs(2)), {jobs(2).id}),
     "first with workers": ([], present(workers(1)), {workers(1).id}),
