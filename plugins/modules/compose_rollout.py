@@ -114,6 +114,16 @@ options:
       - C(timeout) (int, default V(600)) is the number of seconds that each of them may take.
     type: dict
     default: {}
+  bake:
+    description:
+      - How a release is watched after the switch, while the old one still runs. Where a container ends, where a service
+        does not answer its health check three times in a row, or where too many answers are errors, the old one serves
+        again and the task fails.
+      - C(seconds) (int, required) is for how long. A run that is interrupted meanwhile is gone on with by the next one.
+      - C(max_error_rate) (float, default V(0.05)) is the part of all answers that may have a status of 500 or above.
+      - C(min_requests) (int, default V(20)) is how many answers there have to be before that is judged.
+    type: dict
+    default: {}
   domains:
     description: Host names under which the app is reached. Without one, only its own network reaches it.
     type: list
@@ -306,6 +316,7 @@ def main() -> None:
             "secrets": {"type": "dict", "default": {}, "no_log": True},
             "services": {"type": "dict", "default": {}},
             "migrate": {"type": "dict", "default": {}},
+            "bake": {"type": "dict", "default": {}},
             "domains": {"type": "list", "elements": "str", "default": []},
             "release": {"type": "str"},
             "keep_releases": {"type": "int", "default": 2},

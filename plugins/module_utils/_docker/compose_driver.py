@@ -17,6 +17,7 @@ import shutil
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from typing import Any
 
 from ansible_collections.daffathan.platform.plugins.module_utils._common.files import read_text, write_atomic
@@ -30,6 +31,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine 
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.nginx import Gateway, Process
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import compose as model_of
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import state as states
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.bake import Answers
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.driver import Observed
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gateway import generation, render
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
@@ -104,6 +106,7 @@ class ComposeDriver:
         self.gateway = Gateway(engine, app)
         self.directory = app_directory(app)
         self._old_workers: list[Process] = []
+        self._answers: Answers | None = None
 
     # State
 
@@ -373,9 +376,12 @@ class ComposeDriver:
         return containers
 
     def ready(self, release: Release) -> None:
+        probe.wait_ready(self.engine, self._complete(release), release, self._host())
+
+    def _host(self) -> str | None:
+        """The name under which a service is asked for its health."""
         route = self.load().next_route
-        host = route.domains[0] if route is not None and route.domains else None
-        probe.wait_ready(self.engine, self._complete(release), release, host)
+        return route.domains[0] if route is not None and route.domains else None
 
     def keep(self, release: Release, always: bool) -> None:
         policy = {"Name": "unless-stopped" if always else "no"}
@@ -407,6 +413,16 @@ class ComposeDriver:
 
     def drain(self, release: Release) -> Mapping[str, Any]:
         return probe.wait_drained(self._of(release), release, self._old_workers)
+
+    def unwell(self, release: Release) -> str | None:
+        return probe.unwell(self.engine, self._complete(release), release, self._host())
+
+    def answers(self, release: Release, since: datetime) -> tuple[int, int]:
+        if self._answers is None or self._answers.addresses != release.addresses:
+            stamp = f"{since.astimezone(timezone.utc):%Y-%m-%dT%H:%M:%S.%f}000Z"
+            self._answers = Answers(release.addresses, stamp)
+        self._answers.feed(self.gateway.log(self._answers.seen))
+        return self._answers.requests, self._answers.errors
 
     def stop(self, release: Release) -> None:
         timeouts = {name: service.stop_timeout for name, service in release.services.items()}

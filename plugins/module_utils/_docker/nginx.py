@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import calendar
 import contextlib
 import glob
 import http.client
@@ -27,7 +28,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._common.files i
     read_text,
     write_atomic,
 )
-from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine import Engine
+from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine import SDK_ERRORS, Engine
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gateway import (
     generation,
     test_configuration,
@@ -162,6 +163,16 @@ class Gateway:
                 f"gateway: nginx refuses the configuration of {self.app}; the one in force was not touched. It "
                 f"says:\n{said}"
             ) from error
+
+    def log(self, since: str) -> str:
+        """The lines of the access log from the second of a time stamp on, each behind the engine's time stamp."""
+        # A whole second: older versions of the SDK take no others.
+        second = calendar.timegm(time.strptime(since[:19], "%Y-%m-%dT%H:%M:%S"))
+        try:
+            text = self.container().logs(stdout=True, stderr=False, timestamps=True, since=second)
+        except SDK_ERRORS as error:
+            raise RolloutError(f"gateway: its access log cannot be read: {error}") from error
+        return str(text.decode("utf-8", "replace"))
 
     def workers(self, container: Any) -> list[Process]:
         """The children of the gateway's nginx, seen from the host."""

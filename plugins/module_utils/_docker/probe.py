@@ -123,13 +123,29 @@ def check_running(engine: Engine, containers: Collection[Any]) -> None:
         _raise_if_ended(container, container.labels[f"{LABEL}.service"])
 
 
+def unwell(engine: Engine, containers: Collection[Any], release: Release, host: str | None) -> str | None:
+    """Why a release that serves may be ill; raise where a container ended, or was started again after its end."""
+    why = None
+    for container in containers:
+        engine.reload(container)
+        name = container.labels[f"{LABEL}.service"]
+        _raise_if_ended(container, name)
+        again = int(container.attrs.get("RestartCount") or 0)
+        if again:
+            raise RolloutError(
+                f"service {name}: its container ended after the switch and was started again, {again} times."
+                f"{last_words(container)}"
+            )
+        reason = _not_ready(container, release.services[name], host)
+        why = why or (f"service {name}: {reason}" if reason else None)
+    return why
+
+
 def _raise_if_ended(container: Any, service: str) -> None:
     state = container.attrs["State"]
     if state["Running"] and not state.get("Restarting"):
         return
-    raise RolloutError(
-        f"service {service}: its container {_ending(state)} right after the start.{last_words(container)}"
-    )
+    raise RolloutError(f"service {service}: its container {_ending(state)}.{last_words(container)}")
 
 
 def _ending(state: Mapping[str, Any]) -> str:

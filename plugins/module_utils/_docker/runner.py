@@ -25,6 +25,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine 
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import compose as model_of
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import plan
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.bake import parse_bake
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.journal import Journal
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
     App,
@@ -75,6 +76,7 @@ class Runner:
         self.now = utc_now()
         self.name = parse_app_name(str(options["app"]))
         self.keep = parse_number("keep_releases", options.get("keep_releases", 2), 2, 20)
+        self.bake = parse_bake(options.get("bake"))
         self.least = Room(
             disk=MIB * parse_number("min_free_disk", options.get("min_free_disk", 1024), 0, 10**9),
             memory=MIB * parse_number("min_free_memory", options.get("min_free_memory", 64), 0, 10**9),
@@ -189,7 +191,7 @@ class Runner:
             state = rollout.apply_base(desired.base_hash, base_images, references)
         if "release" in kinds:
             candidate = self._candidate(driver, desired, parts, digests, network.subnet)
-            state = rollout.deploy(candidate, plan.route_of(app))
+            state = rollout.deploy(candidate, plan.route_of(app), self.bake)
         elif "route" in kinds:
             state = rollout.reroute(plan.route_of(app))
         if "contract" in kinds:

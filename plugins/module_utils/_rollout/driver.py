@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Protocol
 
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import Release
@@ -100,6 +101,12 @@ class Driver(Protocol):
 
     def drain(self, release: Release) -> Mapping[str, Any]:
         """Wait until nothing reaches the release any more, or its time is over; what was seen."""
+
+    def unwell(self, release: Release) -> str | None:
+        """Why a release that serves may be ill; raise where a container ended, or was started again."""
+
+    def answers(self, release: Release, since: datetime) -> tuple[int, int]:
+        """Requests that the gateway sent to the release since then, and how many of the answers were errors."""
 
     def stop(self, release: Release) -> None: ...
 

@@ -12,17 +12,20 @@ Truth is looked for where it cannot be wrong: first the gateway's file and answe
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import jobs, plan
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.bake import Bake
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.driver import Driver
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gateway import release_of
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.journal import Journal
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import Release, RolloutError
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import Route, State
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.watch import watch
 
 
 def utc_now() -> datetime:
@@ -33,12 +36,19 @@ class Rollout:
     """Runs the phases of one app over a driver. The caller holds the app's lock."""
 
     def __init__(
-        self, driver: Driver, journal: Journal, now: Callable[[], datetime] = utc_now, keep: int | None = None
+        self,
+        driver: Driver,
+        journal: Journal,
+        now: Callable[[], datetime] = utc_now,
+        sleep: Callable[[float], None] = time.sleep,
+        *,
+        keep: int | None = None,
     ) -> None:
         """:param keep: how many releases outlive a run, the live one included; None for as many as there are."""
         self.driver = driver
         self.journal = journal
         self.now = now
+        self.sleep = sleep
         self.keep = keep
         self.drained: dict[str, Any] = {}
         self.warnings: list[str] = []
@@ -73,18 +83,24 @@ class Rollout:
         if state.phase == "undo":
             outcome["outcome"] = "undone"
             return self._undo(state, candidate, "failed")
-        if release_of(self.driver.written_generation()) == candidate.id and state.next_route is not None:
+        route = state.next_route
+        if release_of(self.driver.written_generation()) == candidate.id and route is not None:
             try:
                 # It was ready when the file was written; a reboot since then may have changed that.
                 self.driver.keep(candidate, True)
                 self.driver.ready(candidate)
-                self.driver.fence(self.driver.shift(candidate, state.next_route))
+                self.driver.fence(self.driver.shift(candidate, route))
+                state = self._bake(state, candidate)
             except RolloutError as error:
                 outcome["why"] = str(error)
+                if state.bake is not None:
+                    self.warnings.append(f"The release {candidate.id} of the run before was taken away: {error}")
+                    outcome["outcome"] = "undone"
+                    return self._undo(self._save(replace(state, phase="undo")), candidate, "failed")
             else:
                 outcome["outcome"] = "finished"
                 rollback = candidate in state.stopped
-                return self._save(plan.promoted(state, candidate, state.next_route, rollback=rollback, at=self._at()))
+                return self._save(plan.promoted(state, candidate, route, rollback=rollback, at=self._at()))
         outcome["outcome"] = "undone"
         return self._undo(self.jobs.adopt(state, candidate), candidate, "interrupted")
 
@@ -102,9 +118,9 @@ class Rollout:
             pulled = outcome["pulled"] = self.driver.fetch(references)
         return pulled
 
-    def deploy(self, candidate: Release, route: Route) -> State:
+    def deploy(self, candidate: Release, route: Route, bake: Bake | None = None) -> State:
         """A new release beside the live one, then the switch."""
-        state = self._save(replace(self.driver.load(), candidate=candidate, next_route=route, phase="start"))
+        state = self._save(replace(self.driver.load(), candidate=candidate, next_route=route, phase="start", bake=bake))
         with self._undoing(state, candidate):
             if candidate.jobs:
                 state = self.jobs.before_start(state, candidate)
@@ -179,7 +195,19 @@ class Rollout:
             generation = outcome["generation"] = self.driver.shift(candidate, route)
         with self.journal.step("fence", generation=generation):
             self.driver.fence(generation)
+        state = self._bake(state, candidate)
         return self._save(plan.promoted(state, candidate, route, rollback=rollback, at=self._at()))
+
+    def _bake(self, state: State, candidate: Release) -> State:
+        """Watch the candidate while the old release still runs."""
+        if state.bake is None:
+            return state
+        # An interrupted run is gone on with for the time that is left.
+        bake = state.bake if state.bake.since else replace(state.bake, since=self.now().isoformat())
+        state = self._save(replace(state, bake=bake))
+        with self.journal.step("bake", release=candidate.id) as outcome:
+            outcome.update(watch(self.driver, candidate, bake, self.now, self.sleep))
+        return state
 
     def _swap(self, state: State, part: Release, start: Callable[[Release], None]) -> None:
         """The old ones end before the new ones start."""
@@ -264,7 +292,8 @@ class Rollout:
             else:
                 self.driver.forget()
                 self.driver.fence(None)
-            self.driver.drain(candidate)
+        # Also where the gateway does not name it: the run that was interrupted may have come so far.
+        self.driver.drain(candidate)
         self.driver.keep(candidate, False)
         if event == "failed":
             # Saved before the files of the candidate go: without them nothing more can be asked of it.
@@ -273,7 +302,7 @@ class Rollout:
             self.driver.stop(candidate)
         else:
             self.driver.remove(candidate.id)
-        new = replace(state, candidate=None, next_route=None, phase="idle")
+        new = replace(state, candidate=None, next_route=None, bake=None, phase="idle")
         return self._save(new.with_event(event, candidate.id, self._at()))
 
     def _save(self, state: State) -> State:

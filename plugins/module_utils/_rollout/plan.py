@@ -252,6 +252,7 @@ def promoted(state: State, candidate: Release, route: Route, *, rollback: bool, 
         candidate=None,
         route=route,
         next_route=None,
+        bake=None,
         rolled_back_from=old.id if rollback and old is not None else None,
         progress={key: value for key, value in state.progress.items() if key == candidate.hash},
     )

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.bake import Bake
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import Release, RolloutError
 
 VERSION = 1
@@ -65,6 +66,8 @@ class State:
     route: Route | None = None
     # What the gateway is told with the candidate.
     next_route: Route | None = None
+    # How the candidate is watched once it serves.
+    bake: Bake | None = None
     history: tuple[Mapping[str, Any], ...] = ()
     # By the hash of the release: the next one of the same content goes on where one was interrupted.
     progress: Mapping[str, Progress] = field(default_factory=dict)
@@ -114,6 +117,7 @@ class State:
             "base_references": dict(self.base_references or {}),
             "route": _dump_route(self.route),
             "next_route": _dump_route(self.next_route),
+            "bake": vars(self.bake) if self.bake else None,
             "history": list(self.history),
             "progress": {
                 key: {"done": list(value.done), "schema_before": value.schema_before}
@@ -149,6 +153,7 @@ def loads(app: str, text: str | None) -> State:
             base_references=data["base_references"],
             route=_route(data["route"]),
             next_route=_route(data["next_route"]),
+            bake=Bake(**data["bake"]) if data.get("bake") else None,
             history=tuple(data["history"]),
             progress={
                 key: Progress(tuple(value["done"]), value["schema_before"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import state as states
@@ -102,6 +103,11 @@ class World:
     # What one-shots did: every end that was good, in order.
     done: list[tuple[str, str]] = field(default_factory=list)
     schema: int = 0
+    # What is said of a release that is watched, look by look, and the requests and errors of its answers.
+    complaints: list[str | None] = field(default_factory=list)
+    answers: tuple[int, int] = (100, 0)
+    # Seconds since the test began.
+    time: float = 0
     # How far a migration takes the schema; 0 where a release brings none.
     steps_of_schema: int = 1
 
@@ -146,6 +152,12 @@ class Driver:
         self.kill_at = kill_at
         self.fail = fail
         self.steps = 0
+
+    def now(self) -> datetime:
+        return datetime(2026, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=self.world.time)
+
+    def sleep(self, seconds: float) -> None:
+        self.world.time += seconds
 
     def effect(self, name: str) -> None:
         """Called right before and right after each side effect."""
@@ -287,6 +299,15 @@ class Driver:
         self.effect("drain")
         self.world.in_flight.discard(release.id)
         return {"by": "workers", "ms": 1, "open": 0, "forced": False}
+
+    def unwell(self, release: Release) -> str | None:
+        self.effect("look")
+        if not all(container.running for container in self.of(release)):
+            raise RolloutError(f"{release.id} ended")
+        return self.world.complaints.pop(0) if self.world.complaints else None
+
+    def answers(self, release: Release, since: datetime) -> tuple[int, int]:
+        return self.world.answers
 
     def stop(self, release: Release) -> None:
         self.effect("stop")

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import pytest
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import plan
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.bake import Bake
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gateway import generation, release_of
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.jobs import contract_due
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.journal import Journal
@@ -22,16 +23,16 @@ ROUTE = plan.route_of(WORKERS)
 Run = Callable[[Driver], State]
 
 
-def present(candidate: Release, keep: int = 2) -> Run:
+def present(candidate: Release, keep: int = 2, bake: Bake | None = None) -> Run:
     """What the module does with `state: present`: settle the past, then deploy when the content differs."""
 
     def run(driver: Driver) -> State:
-        rollout = Rollout(driver, Journal(None), keep=keep)
+        rollout = Rollout(driver, Journal(None), driver.now, driver.sleep, keep=keep)
         state = rollout.recover()
         same = state.live is not None and state.live.hash == candidate.hash
         if same and plan.serving(state.live, driver.inventory()):
             return rollout.jobs.contract(state) if contract_due(state) else state
-        return rollout.deploy(candidate, ROUTE)
+        return rollout.deploy(candidate, ROUTE, bake)
 
     return run
 
@@ -197,6 +198,7 @@ SCENARIOS: dict[str, tuple[list[Run], Run, set[str | None]]] = {
     "rollback": ([present(release(1)), present(release(2))], rolled_back, {release(1).id}),
     "fourth of three": ([kept(1), kept(2), kept(3)], kept(4), {release(4).id}),
     "rollback over two": ([kept(1), kept(2), kept(3)], rolled_back_to(release(1)), {release(1).id}),
+    "second with a bake": ([present(release(1))], present(release(2), bake=Bake(5)), {release(2).id}),
     "first with jobs": ([], present(jobs(1)), {jobs(1).id}),
     "second with jobs": ([present(jobs(1))], present(jobs(2)), {jobs(2).id}),
     "first with workers": ([], present(workers(1)), {workers(1).id}),

@@ -1,0 +1,137 @@
+# Copyright (c) 2026, the daffathan.platform authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A release that turns out to be bad after the switch is switched back from; and what a host keeps of releases."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.lab import Host, inside, wait_until
+from tests.support.rollout import APPS, SOCKETS, Call, ask, assert_settled, containers_of, killed_at, rollout
+
+APP = "oven"
+DOMAIN = "oven.example.test"
+COMPOSE = f"/root/{APP}.yml"
+IMAGE = "registry.lab:5000/daffathan/api"
+
+
+def oven(host: Host, version: str, *, tag: str = "1.0.0", **options: Any) -> dict[str, Any]:
+    """The options for a version; one that is called `bad` has no database for what the clients ask."""
+    environment = {"PORT": "3001", "PREFIX": "/api", "VERSION": version}
+    environment |= {"DATABASE_HOST": "nowhere.invalid"} if version == "bad" else {}
+    model = json.dumps({"services": {"api": {"image": f"{IMAGE}:{tag}", "environment": environment}}})
+    host.run("sh", "-c", 'printf %s "$1" > "$2"', "sh", model, COMPOSE)
+    times = {"start_timeout": 20, "drain_timeout": 2, "stop_timeout": 5}
+    return {
+        "app": APP,
+        "compose_file": COMPOSE,
+        "domains": [DOMAIN],
+        "services": {"api": {"port": 3001, "routes": ["/api/"], "health": "/health", **times}},
+        **options,
+    }
+
+
+@pytest.fixture
+def app(platform_host: Host) -> Iterator[dict[str, Any]]:
+    result = rollout(platform_host, oven(platform_host, "1"))
+    assert not result["failed"], result["msg"]
+    yield result
+    rollout(platform_host, {"app": APP, "state": "absent"})
+
+
+@contextlib.contextmanager
+def clients(host: Host) -> Iterator[None]:
+    """Somebody asks the app for what needs its database, twenty times a second."""
+    asking = "/run/asking"
+    ask_once = f"curl --silent --output /dev/null --unix-socket {SOCKETS}/public/http.sock http://{DOMAIN}/api/notes"
+    host.run("touch", asking)
+    process = subprocess.Popen(
+        inside(host.name, "sh", "-c", f"while test -e {asking}; do {ask_once}; sleep 0.05; done")
+    )
+    try:
+        yield
+    finally:
+        host.run("rm", asking)
+        process.wait(timeout=30)
+
+
+def version(host: Host) -> str:
+    return str(json.loads(ask(host, DOMAIN, "/api/version"))["version"])
+
+
+def test_release_whose_answers_are_errors_is_switched_back_from(platform_host: Host, app: dict[str, Any]) -> None:
+    host = platform_host
+    with clients(host):
+        result = rollout(host, oven(host, "bad", bake={"seconds": 60, "min_requests": 20}))
+    assert result["failed"]
+    for word in ("got an answer of 500 or above", "limit 5.0%", f"{app['release']} keeps serving"):
+        assert word in result["msg"], result["msg"]
+    state = assert_settled(host, APP, {"api": 1})
+    assert state["live"]["id"] == app["release"]
+    assert (state["history"][-1]["event"], version(host)) == ("failed", "1")
+
+
+def test_release_that_ends_after_the_switch_is_switched_back_from(platform_host: Host, app: dict[str, Any]) -> None:
+    host = platform_host
+    call = Call(host, oven(host, "2", bake={"seconds": 60}))
+    baking = ("grep", "--quiet", '"event": "begin".*"step": "bake"', f"{APPS}/{APP}/journal.ndjson")
+    assert wait_until(lambda: host.rc(*baking) == 0, seconds=60)
+    new = next(c for c in containers_of(host, APP) if c["state"] == "running" and c["release"] != app["release"])
+    host.run("docker", "kill", new["name"])
+    result = call.result()
+    assert result["failed"]
+    assert "ended with exit status 137" in result["msg"], result["msg"]
+    assert assert_settled(host, APP, {"api": 1})["live"]["id"] == app["release"]
+    assert version(host) == "1"
+
+
+def test_kill_while_a_release_is_watched_goes_on_watching(platform_host: Host, app: dict[str, Any]) -> None:
+    host = platform_host
+    # fetch 1-2, start 3-4, ready 5-6, shift 7-8, fence 9-10
+    options = oven(host, "2", bake={"seconds": 5})
+    last = killed_at(host, options, 11)
+    assert last is not None and (last["event"], last["step"]) == ("begin", "bake")
+    assert version(host) == "2"
+    running = {c["release"] for c in containers_of(host, APP) if c["state"] == "running"}
+    assert app["release"] in running and len(running) == 2
+    result = rollout(host, options)
+    assert not result["failed"], result["msg"]
+    assert "bake" in result["phases"]
+    assert assert_settled(host, APP, {"api": 1})["previous"]["id"] == app["release"]
+    assert version(host) == "2"
+
+
+def test_as_many_releases_and_images_stay_as_are_asked_for(platform_host: Host, app: dict[str, Any]) -> None:
+    host = platform_host
+    ids = [app["release"]]
+    for name, tag in (("2", "1.1.0"), ("3", "1.0.0"), ("4", "1.0.0")):
+        result = rollout(host, oven(host, name, tag=tag, keep_releases=3))
+        assert not result["failed"], result["msg"]
+        ids.append(result["release"])
+    assert result["kept"] == [ids[2], ids[1]]
+    assert {c["release"] for c in containers_of(host, APP)} == set(ids[1:])
+    back = rollout(host, {"app": APP, "state": "rolled_back", "release": ids[1]})
+    assert not back["failed"], back["msg"]
+    assert (back["release"], version(host)) == (ids[1], "2")
+    gone = rollout(host, {"app": APP, "state": "rolled_back", "release": ids[0]})
+    assert gone["failed"] and f"Kept are: {ids[3]}, {ids[2]}" in gone["msg"], gone["msg"]
+
+
+def test_host_without_room_is_refused_with_figures(platform_host: Host, app: dict[str, Any]) -> None:
+    host = platform_host
+    before = (containers_of(host, APP), host.run("docker", "images", "--quiet"))
+    for option, word in (("min_free_disk", "disk"), ("min_free_memory", "memory")):
+        for flags in ((), ("--check",)):
+            result = rollout(host, {**oven(host, "2"), option: 10**8}, *flags)
+            assert result["failed"]
+            for text in (f"{word}: ", f"100000000 MiB of `{option}`", "Nothing was started"):
+                assert text in result["msg"], result["msg"]
+    assert (containers_of(host, APP), host.run("docker", "images", "--quiet")) == before
