@@ -90,11 +90,15 @@ options:
         when an interrupted release is repeated, nor when containers of the same content have to be replaced.
       - C(min_uptime) (int, default V(5) for a worker, V(0) for others) is the number of seconds that a container has to
         stay up before it counts as ready.
-      - C(strategy) (str, default V(blue_green)) is V(blue_green), which starts the new containers beside the old ones,
-        or V(stop_first), which stops the old ones before it starts the new ones. That is for what must not run twice,
-        such as a consumer that relies on the order of its messages. Between the two the service is away, for
-        C(stop_timeout) and C(start_timeout) at most; its requests fail meanwhile. Where the new ones do not get ready,
-        the old ones are started again.
+      - C(strategy) (str, default V(blue_green)) is V(blue_green), V(rolling) or V(stop_first).
+      - V(blue_green) starts all new containers beside the old ones and switches to them at once.
+      - V(rolling) replaces the containers a few at a time behind the gateway, for a host without room for twice the
+        C(replicas). Both versions serve meanwhile. C(surge) (int, default V(1)) and C(unavailable) (int, default V(0))
+        are how many containers there may be more, and fewer, than C(replicas).
+      - V(stop_first) stops the old containers before it starts the new ones. That is for what must not run twice, such
+        as a consumer that relies on the order of its messages. Between the two the service is away, for C(stop_timeout)
+        and C(start_timeout) at most; its requests fail meanwhile. Where the new ones do not get ready, the old ones are
+        started again.
     type: dict
     default: {}
   migrate:
@@ -238,7 +242,7 @@ operations:
 phases:
   description:
     - Milliseconds per phase that ran. C(job) is all jobs and migrations, C(workers) the start of the workers, C(swap)
-      the exchange of what must not run twice.
+      the exchange of what must not run twice, C(roll) that of containers one by one, C(bake) the time of watching.
   returned: always
   type: dict
   sample: {"drain": 133, "fence": 28, "fetch": 412, "ready": 1120, "shift": 160, "start": 840, "stop": 510}

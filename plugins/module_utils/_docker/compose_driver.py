@@ -139,7 +139,13 @@ class ComposeDriver:
             container
             for container in (self.release_containers(part.id) if part.services else [])
             if container.labels.get(f"{LABEL}.service") in part.services
+            and self._address(container) in (None, *part.addresses)
         ]
+
+    def _address(self, container: Any) -> str | None:
+        """The address a container was given, whether it runs or not; None where it has lost its network."""
+        endpoint = container.attrs["NetworkSettings"]["Networks"].get(f"{self.app}_private") or {}
+        return (endpoint.get("IPAMConfig") or {}).get("IPv4Address")
 
     def inventory(self) -> Mapping[str, Observed]:
         found: dict[str, Observed] = {}
@@ -160,11 +166,8 @@ class ComposeDriver:
 
     def addresses(self) -> set[str]:
         """Addresses that containers of releases have, whatever the state knows of them."""
-        attached = (
-            container.attrs["NetworkSettings"]["Networks"].get(f"{self.app}_private") or {}
-            for container in self.engine.containers([f"{LABEL}.app={self.app}", f"{LABEL}.release"])
-        )
-        return {str((endpoint.get("IPAMConfig") or {}).get("IPv4Address")) for endpoint in attached}
+        containers = self.engine.containers([f"{LABEL}.app={self.app}", f"{LABEL}.release"])
+        return {str(self._address(container)) for container in containers}
 
     def base_running(self, names: Collection[str]) -> bool:
         """Whether every service of the base has a container that runs and is not ill."""

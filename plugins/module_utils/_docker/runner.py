@@ -288,6 +288,8 @@ class Runner:
                 stop_timeout=service.stop_timeout,
                 min_uptime=service.min_uptime,
                 strategy=service.strategy,
+                surge=service.surge,
+                unavailable=service.unavailable,
             )
         return Release(
             id=release_id(self.now, desired.release_hash),

@@ -285,9 +285,9 @@ def reserved_memory(app: App, parts: Parts) -> int:
     """Bytes that the containers of a release reserve while those of the one before still run."""
     total = 0
     for service in app.services:
-        if service.strategy != "stop_first":
-            reserved = (_resources(parts.swapped[service.name]).get("reservations") or {}).get("memory") or 0
-            total += int(reserved) * service.replicas
+        reserved = (_resources(parts.swapped[service.name]).get("reservations") or {}).get("memory") or 0
+        beside = {"stop_first": 0, "rolling": min(service.surge, service.replicas)}
+        total += int(reserved) * beside.get(service.strategy, service.replicas)
     return total
 
 
@@ -372,7 +372,7 @@ def services_of(document: Model, part: Release) -> list[str]:
     return [
         name
         for name, service in sorted(document["services"].items())
-        if service["labels"][f"{LABEL}.service"] in part.services and f"{LABEL}.job" not in service["labels"]
+        if (service["networks"]["private"] or {}).get("ipv4_address") in part.addresses
     ]
 
 

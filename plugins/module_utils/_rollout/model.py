@@ -25,7 +25,7 @@ DOMAIN = re.compile(r"(?:\*\.)?(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-
 ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # A secret becomes a file of this name.
 SECRET_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
-STRATEGIES = ("blue_green", "stop_first")
+STRATEGIES = ("blue_green", "stop_first", "rolling")
 # Seconds that a worker has to stay up before it counts as ready; nothing can be asked of it.
 WORKER_UPTIME = 5
 JOB_TIMES = ("before_start",)
@@ -61,6 +61,9 @@ class Service:
     stop_timeout: int = 30
     min_uptime: int = 0
     strategy: str = "blue_green"
+    # How many containers a rolling replacement has more, and fewer, than there are replicas.
+    surge: int = 1
+    unavailable: int = 0
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,9 @@ class ReleasedService:
     stop_timeout: int = 30
     min_uptime: int = 0
     strategy: str = "blue_green"
+    # How many containers a rolling replacement has more, and fewer, than there are replicas.
+    surge: int = 1
+    unavailable: int = 0
 
 
 @dataclass(frozen=True)
@@ -166,6 +172,10 @@ class Release:
     def only(self, names: Collection[str]) -> Release:
         """The part of the release that these services are."""
         return replace(self, services={name: service for name, service in self.services.items() if name in names})
+
+    def at(self, name: str, addresses: Sequence[str]) -> Release:
+        """The containers of one service that have these addresses."""
+        return replace(self, services={name: replace(self.services[name], addresses=tuple(addresses))})
 
 
 def project_name(app: str, release: str) -> str:
@@ -248,7 +258,7 @@ def parse_service(name: str, options: object) -> Service:
         raise InputError(f"{where}: {options!r} is not a mapping. Write for example {{port: 3000, routes: [/]}}.")
     known = (
         *("port", "routes", "health", "replicas", "start_timeout", "drain_timeout", "stop_timeout", "min_uptime"),
-        "strategy",
+        *("strategy", "surge", "unavailable"),
     )
     given = {key: value for key, value in options.items() if value is not None}
     unknown = sorted(set(map(str, given)) - set(known))
@@ -273,6 +283,21 @@ def parse_service(name: str, options: object) -> Service:
     strategy = given.get("strategy", "blue_green")
     if strategy not in STRATEGIES:
         raise InputError(f"{where}.strategy: {strategy!r} is not one of {', '.join(STRATEGIES)}.")
+    for key in ("surge", "unavailable"):
+        if key in given and strategy != "rolling":
+            raise InputError(f"{where}.{key}: is for `strategy: rolling`, not for {strategy}. Remove it.")
+    if strategy == "rolling" and worker:
+        raise InputError(
+            f"{where}.strategy: rolling for a service without `port`, which is a worker that takes no requests. Remove "
+            "it: workers of both releases overlap."
+        )
+    replicas = parse_number(f"{where}.replicas", given.get("replicas", 1), 1, 50)
+    surge = parse_number(f"{where}.surge", given.get("surge", 1), 0, 50)
+    unavailable = parse_number(f"{where}.unavailable", given.get("unavailable", 0), 0, replicas - 1)
+    if not surge and not unavailable:
+        raise InputError(
+            f"{where}.surge: 0 with `unavailable` 0, so that nothing could be replaced. Raise one of them."
+        )
     start_timeout = parse_number(f"{where}.start_timeout", given.get("start_timeout", 60), 1, 3600)
     min_uptime = parse_number(f"{where}.min_uptime", given.get("min_uptime", WORKER_UPTIME if worker else 0), 0, 3600)
     if min_uptime > start_timeout:
@@ -285,12 +310,14 @@ def parse_service(name: str, options: object) -> Service:
         port=None if worker else parse_number(f"{where}.port", given["port"], 1, 65535),
         routes=tuple(routes),
         health=health,
-        replicas=parse_number(f"{where}.replicas", given.get("replicas", 1), 1, 50),
+        replicas=replicas,
         start_timeout=start_timeout,
         drain_timeout=parse_number(f"{where}.drain_timeout", given.get("drain_timeout", 30), 0, 3600),
         stop_timeout=parse_number(f"{where}.stop_timeout", given.get("stop_timeout", 30), 0, 3600),
         min_uptime=min_uptime,
         strategy=strategy,
+        surge=surge,
+        unavailable=unavailable,
     )
 
 

@@ -24,6 +24,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.driver
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gateway import release_of
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.journal import Journal
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import Release, RolloutError
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.rolling import Rolling, check_ports
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import Route, State
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.watch import watch
 
@@ -188,6 +189,8 @@ class Rollout:
         if plan.in_place(candidate).services:
             state = self._save(replace(state, phase="swap"))
             self._swap(state, plan.in_place(candidate), start)
+        if plan.rolling(candidate).services:
+            state = self._roll(state, plan.rolling(candidate), start)
         # Before the gateway names it: after a reboot, what the gateway names has to come back.
         self.driver.keep(candidate, True)
         state = self._save(replace(state, phase="shift"))
@@ -219,12 +222,26 @@ class Rollout:
             start(part)
             self.driver.ready(part)
 
+    def _roll(self, state: State, part: Release, start: Callable[[Release], None]) -> State:
+        """The old ones are replaced by the new ones a few at a time, before the eyes of the gateway."""
+        live, route = state.live, state.route
+        if live is None or route is None:
+            with self.journal.step("roll", release=part.id):
+                start(part)
+                self.driver.ready(part)
+            return state
+        check_ports(live, part)
+        state = self._save(replace(state, phase="roll"))
+        Rolling(self.driver, self.journal).run(live, route, part, start)
+        return state
+
     def _swap_back(self, state: State, candidate: Release) -> None:
         """What ended for the candidate runs again, and never beside it."""
-        part = plan.in_place(candidate)
-        old = state.live.only(part.services) if state.live is not None else None
+        part, rolled = plan.in_place(candidate), plan.rolling(candidate)
+        old = state.live.only({**part.services, **rolled.services}) if state.live is not None else None
         if old is None or not old.services:
             return
+        # Those that are replaced one by one may run beside each other.
         self.driver.keep(part, False)
         self.driver.stop(part)
         try:
@@ -286,7 +303,8 @@ class Rollout:
     def _undo(self, state: State, candidate: Release, event: str) -> State:
         """Old release live, candidate gone."""
         self._swap_back(state, candidate)
-        if self._serves(candidate):
+        # A replacement one by one puts containers of the candidate behind the name of the live release.
+        if self._serves(candidate) or plan.rolling(candidate).services:
             if state.live is not None and state.route is not None:
                 self.driver.fence(self.driver.shift(state.live, state.route))
             else:

@@ -85,7 +85,7 @@ def beside(release: Release, *, workers: bool) -> Release:
         [
             name
             for name, service in release.services.items()
-            if service.strategy != "stop_first" and (service.port is None) is workers
+            if service.strategy == "blue_green" and (service.port is None) is workers
         ]
     )
 
@@ -93,6 +93,11 @@ def beside(release: Release, *, workers: bool) -> Release:
 def in_place(release: Release) -> Release:
     """The part of a release that must not run before its predecessor has ended."""
     return release.only([name for name, service in release.services.items() if service.strategy == "stop_first"])
+
+
+def rolling(release: Release) -> Release:
+    """The part of a release that replaces its predecessor container by container."""
+    return release.only([name for name, service in release.services.items() if service.strategy == "rolling"])
 
 
 def interrupted(state: State) -> bool:
@@ -229,7 +234,16 @@ def describe(
 
 def with_limits(release: Release, route: Route) -> Release:
     """The release with what its route says of health and time: none of that is part of its containers."""
-    keys = ("health", "start_timeout", "drain_timeout", "stop_timeout", "min_uptime", "strategy")
+    keys = (
+        "health",
+        "start_timeout",
+        "drain_timeout",
+        "stop_timeout",
+        "min_uptime",
+        "strategy",
+        "surge",
+        "unavailable",
+    )
     services = {
         name: replace(service, **{key: route.services[name][key] for key in keys if key in route.services[name]})
         if name in route.services

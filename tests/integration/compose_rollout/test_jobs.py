@@ -82,7 +82,7 @@ def test_everything_is_done_once_and_in_order(platform_host: Host, app: dict[str
     assert (result["schema"], log(host)) == ("2", once("1", "2"))
     assert rollout(host, ledger(host, "2"))["changed"] is False
     # A container that has to be replaced is no new release of this content.
-    host.run("docker", "rm", "--force", f"{APP}--{result['release']}-api-1")
+    host.run("docker", "stop", f"{APP}--{result['release']}-api-1")
     replaced = rollout(host, ledger(host, "2"))
     assert not replaced["failed"], replaced["msg"]
     assert log(host) == once("1", "2")

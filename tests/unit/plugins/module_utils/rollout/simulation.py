@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -13,7 +14,7 @@ from typing import Any
 
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import state as states
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.driver import Observed
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gateway import generation, release_of, render
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gateway import generation, render
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
     App,
     Job,
@@ -47,6 +48,17 @@ JOBS = App(
 )
 
 
+# Three containers that are replaced one by one, beside a service that is replaced as a whole.
+ROLLING = App(
+    "labs",
+    APP.domains,
+    (
+        Service("api", 3001, ("/",), "/health", replicas=3, strategy="rolling"),
+        Service("web", 3000, ("/web/",), "/health"),
+    ),
+)
+
+
 class Killed(BaseException):
     """The process is gone: nothing of it runs any more."""
 
@@ -58,9 +70,11 @@ def release(number: int, *, ill: str | None = None, app: App = APP) -> Release:
             f"registry/{service.name}:1",
             "sha256:" + ("ill" if service.name == ill else "good"),
             service.port,
-            (f"10.9.0.{128 + 10 * index + number}",),
+            tuple(f"10.9.0.{128 + 10 * (index + 3 * replica) + number}" for replica in range(service.replicas)),
             service.health,
             strategy=service.strategy,
+            surge=service.surge,
+            unavailable=service.unavailable,
         )
         for index, service in enumerate(app.services)
     }
@@ -81,6 +95,13 @@ class Container:
     was_ready: bool = False
     strategy: str = "blue_green"
     port: int | None = 3001
+    service: str = ""
+    address: str = ""
+
+
+def reachable(text: str | None) -> set[str]:
+    """The addresses to which the gateway sends requests."""
+    return set(re.findall(r"^    server (\S+):\d+ ", text or "", re.MULTILINE))
 
 
 @dataclass
@@ -88,14 +109,14 @@ class World:
     """What survives a kill. `written` is the gateway's file, `loaded` what its workers have."""
 
     state: str | None = None
-    # By release and service.
+    # By release and service; further replicas have a number behind the name of the service.
     containers: dict[tuple[str, str], Container] = field(default_factory=dict)
     files: set[str] = field(default_factory=set)
     written: str | None = None
     loaded: str | None = None
     gateway_up: bool = True
     network: Network | None = NETWORK
-    # Releases that old workers may still send requests to.
+    # Addresses that old workers may still send requests to.
     in_flight: set[str] = field(default_factory=set)
     broken: list[str] = field(default_factory=list)
     # Containers of one-shots by release and name, with their exit status, or None while they run.
@@ -117,12 +138,15 @@ class World:
 
     def check(self) -> None:
         """I1-I3 at every instant: what is reachable runs and has been ready. Some things never run twice."""
-        for name in {release_of(generation(self.loaded))} - {None} | self.in_flight:
-            served = {key: one for key, one in self.of(str(name)).items() if one.port and one.strategy != "stop_first"}
-            if not served or not all(container.running for container in served.values()):
-                self.broken.append(f"{name} is reachable and does not run")
-            elif not all(container.was_ready for container in served.values()):
-                self.broken.append(f"{name} is reachable and never was ready")
+        found = {container.address: container for container in self.containers.values()}
+        for address in reachable(self.loaded) | self.in_flight:
+            container = found.get(address)
+            if container is not None and container.strategy == "stop_first":
+                continue
+            if container is None or not container.running:
+                self.broken.append(f"{address} is reachable and does not run")
+            elif not container.was_ready:
+                self.broken.append(f"{address} is reachable and never was ready")
         alone = [key for key, one in self.containers.items() if one.running and one.strategy == "stop_first"]
         if len(alone) > len({service for _, service in alone}):
             self.broken.append(f"{alone} run at the same time")
@@ -220,15 +244,21 @@ class Driver:
         self.effect("files")
 
     def of(self, part: Release) -> list[Container]:
-        return [container for service, container in self.world.of(part.id).items() if service in part.services]
+        return [one for one in self.world.of(part.id).values() if one.address in part.addresses]
 
     def start(self, release: Release) -> None:
         assert not release.services or release.id in self.world.files
         for name, service in release.services.items():
-            self.effect("start")
-            container = Container(running=True, strategy=service.strategy, port=service.port)
-            self.world.containers[release.id, name] = container
-            self.effect("started")
+            for address in service.addresses:
+                self.effect("start")
+                others = [one for one in self.of_all(release) if one.service == name and one.address != address]
+                number = len(others) + 1
+                container = Container(True, strategy=service.strategy, port=service.port, service=name, address=address)
+                self.world.containers[release.id, name if number == 1 else f"{name}-{number}"] = container
+                self.effect("started")
+
+    def of_all(self, release: Release) -> list[Container]:
+        return list(self.world.of(release.id).values())
 
     def run(self, release: Release, job: str, version: str = "") -> str:
         assert release.id in self.world.files
@@ -260,10 +290,12 @@ class Driver:
 
     def ready(self, release: Release) -> None:
         self.effect("ready")
-        for name, service in release.services.items():
-            container = self.world.containers.get((release.id, name))
-            if container is None or not container.running or service.digest == "sha256:ill":
-                raise RolloutError(f"{name} of {release.id} does not get ready")
+        found = self.of(release)
+        if len(found) < len(release.addresses):
+            raise RolloutError(f"{release.id} is not complete")
+        for container in found:
+            if not container.running or release.services[container.service].digest == "sha256:ill":
+                raise RolloutError(f"{container.service} of {release.id} does not get ready")
             container.ready = container.was_ready = True
 
     def keep(self, release: Release, always: bool) -> None:
@@ -286,9 +318,7 @@ class Driver:
         self.check_gateway()
         self.world.written = text
         self.effect("written")
-        before = release_of(generation(self.world.loaded))
-        if before is not None and before != release_of(generation(text)):
-            self.world.in_flight.add(before)
+        self.world.in_flight |= reachable(self.world.loaded) - reachable(text)
         self.world.loaded = text
         self.effect("loaded")
 
@@ -297,7 +327,7 @@ class Driver:
 
     def drain(self, release: Release) -> Mapping[str, Any]:
         self.effect("drain")
-        self.world.in_flight.discard(release.id)
+        self.world.in_flight -= release.addresses
         return {"by": "workers", "ms": 1, "open": 0, "forced": False}
 
     def unwell(self, release: Release) -> str | None:

@@ -115,7 +115,23 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
         options(migrate={"service": "api", "command": ["x"], "rollback": ["goto", "{version}"]}),
         ["migrate.rollback", "{version}", "Give `version`"],
     ),
-    ("unknown strategy", service(strategy="rolling"), ["services.api.strategy", "'rolling'", "blue_green"]),
+    ("unknown strategy", service(strategy="ramped"), ["services.api.strategy", "'ramped'", "blue_green"]),
+    ("surge of a whole", service(surge=2), ["services.api.surge", "strategy: rolling", "blue_green", "Remove it"]),
+    (
+        "nothing to be replaced",
+        service(strategy="rolling", surge=0),
+        ["services.api.surge", "0", "`unavailable` 0", "Raise one"],
+    ),
+    (
+        "all away at once",
+        service(strategy="rolling", replicas=2, unavailable=2),
+        ["services.api.unavailable", "2", "0 to 1"],
+    ),
+    (
+        "worker one by one",
+        options(services={"api": {"port": 1, "routes": ["/"]}, "mailer": {"strategy": "rolling"}}),
+        ["services.mailer.strategy", "rolling", "worker", "Remove it"],
+    ),
     (
         "one route twice",
         options(services={"a": {"port": 1, "routes": ["/x"]}, "b": {"port": 2, "routes": ["/x"]}}),

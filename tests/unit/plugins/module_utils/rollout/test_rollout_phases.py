@@ -17,7 +17,16 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model 
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.phases import Rollout
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import State, loads
 
-from tests.unit.plugins.module_utils.rollout.simulation import JOBS, NETWORK, WORKERS, Driver, Killed, World, release
+from tests.unit.plugins.module_utils.rollout.simulation import (
+    JOBS,
+    NETWORK,
+    ROLLING,
+    WORKERS,
+    Driver,
+    Killed,
+    World,
+    release,
+)
 
 ROUTE = plan.route_of(WORKERS)
 Run = Callable[[Driver], State]
@@ -59,6 +68,10 @@ def workers(number: int, **options: str) -> Release:
 
 def jobs(number: int, **options: str) -> Release:
     return release(number, app=JOBS, **options)
+
+
+def rolling(number: int, **options: str) -> Release:
+    return release(number, app=ROLLING, **options)
 
 
 def world_after(*runs: Run) -> World:
@@ -199,6 +212,9 @@ SCENARIOS: dict[str, tuple[list[Run], Run, set[str | None]]] = {
     "fourth of three": ([kept(1), kept(2), kept(3)], kept(4), {release(4).id}),
     "rollback over two": ([kept(1), kept(2), kept(3)], rolled_back_to(release(1)), {release(1).id}),
     "second with a bake": ([present(release(1))], present(release(2), bake=Bake(5)), {release(2).id}),
+    "first one by one": ([], present(rolling(1)), {rolling(1).id}),
+    "second one by one": ([present(rolling(1))], present(rolling(2)), {rolling(2).id}),
+    "rollback one by one": ([present(rolling(1)), present(rolling(2))], rolled_back, {rolling(1).id}),
     "first with jobs": ([], present(jobs(1)), {jobs(1).id}),
     "second with jobs": ([present(jobs(1))], present(jobs(2)), {jobs(2).id}),
     "first with workers": ([], present(workers(1)), {workers(1).id}),
