@@ -61,7 +61,7 @@ def run(command: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_command_is_one_file_with_the_modules_own_code(command: Path) -> None:
     held = runpy.run_path(str(command))["SOURCES"]
-    for package in ("_audit", "_common"):
+    for package in ("_audit", "_common", "_ufw"):
         for path in (CORE / package).glob("*.py"):
             name = f"{PACKAGE}.{package}" if path.stem == "__init__" else f"{PACKAGE}.{package}.{path.stem}"
             assert held.pop(name) == path.read_text(), name
