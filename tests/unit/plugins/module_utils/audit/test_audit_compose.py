@@ -23,6 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 TODAY = datetime.date(2026, 6, 1)
+CORPUS = Path(__file__).parent / "corpus"
 
 
 def severities(ports: list[Any]) -> list[str]:
@@ -276,3 +277,160 @@ def test_bad_declarations(entry: Any, words: list[str]) -> None:
     with pytest.raises(InputError) as caught:
         parse_expected([entry])
     assert all(word in str(caught.value) for word in words)
+
+
+def place(item: Finding) -> tuple[str, int]:
+    return Path(item.file).name, item.line
+
+
+def test_micro_sayur_as_its_document_has_it_is_refused_at_every_line() -> None:
+    found = Auditor({}).audit([str(CORPUS / "micro-sayur")], TODAY)
+    assert {item.severity for item in found} == {"critical"}
+    told = {item.line: (item.service, item.remediation.split(",")[0]) for item in found}
+    assert told == {
+        6: ("user-service", 'Write - "127.0.0.1:8080:8080"'),
+        19: ("notification-service", 'Write - "127.0.0.1:8081:8081"'),
+        32: ("postgres", 'Write - "127.0.0.1:5432:5432"'),
+        39: ("redis", 'Write - "127.0.0.1:6379:6379"'),
+        44: ("rabbitmq", 'Write - "127.0.0.1:5672:5672"'),
+        45: ("rabbitmq", 'Write - "127.0.0.1:15672:15672"'),
+    }
+    text = (CORPUS / "micro-sayur" / "compose.yaml").read_text().splitlines()
+    assert all(text[line - 1].strip().startswith('- "') for line in told)
+
+
+def test_micro_sayur_corrected_passes(tmp_path: Path) -> None:
+    assert Auditor({}).audit([str(CORPUS / "micro-sayur-corrected")], TODAY) == []
+    # So does the document's text with every remedy put in its place.
+    found = Auditor({}).audit([str(CORPUS / "micro-sayur")], TODAY)
+    lines = (CORPUS / "micro-sayur" / "compose.yaml").read_text().splitlines()
+    for item in found:
+        entry = item.remediation.removeprefix("Write ").split(",")[0]
+        lines[item.line - 1] = f"      {entry}"
+    assert audit(tmp_path, "\n".join(lines)) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("services: {a: {<<: {ports: [\n'80:80']}}}", ("stack.yml", 2)),
+        ("x: &x\n- 80:80\nservices: {a: {ports: *x}}", ("stack.yml", 2)),
+        ("services:\n  a:\n    extends:\n      file: other.yml\n      service: b", ("other.yml", 3)),
+        ("include:\n- other.yml", ("other.yml", 3)),
+        ("services: {a: {ports: [\n\n  {target: 80}]}}", ("stack.yml", 3)),
+        ("services: {a: {ports: [\n${X:?}]}}", ("stack.yml", 2)),
+        ("services:\n  a:\n    ports: no list", ("stack.yml", 3)),
+        ("services:\n  a:\n    ports: [\n  nonsense]", ("stack.yml", 4)),
+        ("services:\n  a: {network_mode: host}", ("stack.yml", 2)),
+        ("services:\n  a: {}\nnetworks:\n  default:\n    driver: macvlan", ("stack.yml", 5)),
+        ("services:\n  a:\n    networks:\n    - nowhere", ("stack.yml", 4)),
+        ("services:\n  a:\n    extends: b", ("stack.yml", 3)),
+        ("include:\n- other.yml\n- nowhere.yml\nservices: {b: {ports: !reset []}}", ("stack.yml", 3)),
+        ("services:\n  a: nonsense", ("stack.yml", 2)),
+        ("services:\n  a:\n    b: 1\n    b: 2", ("stack.yml", 4)),
+    ],
+)
+def test_a_finding_names_the_line_that_has_to_change(tmp_path: Path, text: str, where: tuple[str, int]) -> None:
+    found = audit(tmp_path, text, files={"other.yml": 'services:\n  b:\n    ports: ["80:80"]\n'})
+    assert [place(item) for item in found] == [where]
+
+
+def test_an_override_file_is_named_where_it_opens_something(tmp_path: Path) -> None:
+    (tmp_path / "compose.yml").write_text('services: {a: {ports: ["127.0.0.1:80:80"]}}\n')
+    (tmp_path / "compose.override.yml").write_text('services:\n  a:\n    ports: ["81:80"]\n')
+    for path in (tmp_path, tmp_path / "compose.yml"):
+        assert [place(item) for item in Auditor({}).audit([str(path)], TODAY)] == [("compose.override.yml", 3)]
+
+
+def test_what_an_override_file_closes_is_open_in_the_file_alone(tmp_path: Path) -> None:
+    (tmp_path / "compose.yml").write_text('services: {a: {ports: ["80:80"]}}\n')
+    (tmp_path / "compose.override.yml").write_text("services: {a: {ports: !reset []}}\n")
+    assert Auditor({}).audit([str(tmp_path)], TODAY) == []
+    assert len(Auditor({}).audit([str(tmp_path / "compose.yml")], TODAY)) == 1
+
+
+def test_a_directory_without_a_compose_file_cannot_be_examined(tmp_path: Path) -> None:
+    found = Auditor({}).audit([str(tmp_path), str(tmp_path / "nowhere.yml")], TODAY)
+    assert [item.severity for item in found] == ["unknown", "unknown"]
+    assert any("compose.yaml" in item.evidence for item in found)
+
+
+def test_a_fingerprint_stays_when_lines_move(tmp_path: Path) -> None:
+    text = 'services: {a: {ports: ["80:80"]}}\n'
+    before, after = audit(tmp_path, text), audit(tmp_path, f"# a comment\n{text}")
+    assert [item.line for item in (*before, *after)] == [1, 2]
+    assert before[0].fingerprint == after[0].fingerprint
+
+
+def test_the_variable_that_opens_a_port_is_named(tmp_path: Path) -> None:
+    found = audit(tmp_path, 'services: {a: {ports: ["${BIND}:80:80"]}, b: {ports: [{target: 80, host_ip: "$HOST"}]}}')
+    evidence = {item.service: item.evidence for item in found}
+    assert "BIND is not set" in evidence["a"] and "HOST is not set" in evidence["b"]
+
+
+def test_a_remedy_keeps_the_syntax(tmp_path: Path) -> None:
+    text = """\
+services:
+  short: {ports: ["[::]:8080:80/udp"]}
+  long: {ports: [{target: 80, published: 8080, host_ip: "::", protocol: udp}]}
+  random: {ports: [{target: 80}]}
+"""
+    found = {item.service: item.remediation for item in audit(tmp_path, text)}
+    assert '"[::1]:8080:80/udp"' in found["short"]
+    assert '{target: 80, published: "8080", host_ip: "::1", protocol: udp}' in found["long"]
+    assert "{target: 80, host_ip: 127.0.0.1}" in found["random"]
+
+
+def test_a_declaration_counts_for_its_service_and_its_time(tmp_path: Path) -> None:
+    text = 'services: {web: {ports: ["443:443", "443:443/udp"]}}'
+    path = tmp_path / "stack.yml"
+    path.write_text(text)
+
+    def left(**declared: Any) -> list[str]:
+        expected = parse_expected([{"port": 443, **declared}])
+        return [item.proto for item in Auditor({}, expected).audit([str(path)], TODAY)]
+
+    assert left() == left(container="web") == left(expires=TODAY.isoformat()) == ["udp"]
+    assert left(proto="udp") == ["tcp"]
+    assert left(container="db") == left(expires="2026-05-31") == ["tcp", "udp"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'services: {a: {ports: ["80:80"], labels: {x: "\xff"}}}',
+        'services: {a: {ports: ["80:80"]}}'.encode("utf-16"),
+        b"#" * (5 << 20),
+        b"services:\n  a:\n    ports:\n" + b"    - 80:80\n" * 100_001,
+        b"",
+        b"# nothing\n",
+        b"{" * 100_000,
+        b'{"services": {"a": {"ports": ["80:80"]}, "a": {}}}',
+        b"services: {a: {ports: ['80:80']}}\n--- [\n",
+    ],
+    ids=["no-utf-8", "utf-16", "5-mib", "many-nodes", "empty", "comment", "deep", "json-twice", "second-document"],
+)
+def test_files_that_are_none(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "stack.yml"
+    path.write_bytes(content)
+    found = Auditor({}).audit([str(path)], TODAY)
+    assert [item.severity for item in found] == ["unknown"]
+
+
+def test_a_label_of_a_megabyte_hides_no_port(tmp_path: Path) -> None:
+    text = json.dumps({"services": {"a": {"labels": {"x": "y" * (1 << 20)}, "ports": ["80:80"]}}})
+    assert judged(audit(tmp_path, text)) == [("compose-published-port", "a", 1)]
+
+
+def test_json_with_tabs_is_read_without_lines(tmp_path: Path) -> None:
+    text = json.dumps({"services": {"a": {"ports": ["80:80"]}}}, indent="\t")
+    assert judged(audit(tmp_path, text)) == [("compose-published-port", "a", 0)]
+
+
+def test_control_characters_of_a_file_are_not_printed(tmp_path: Path) -> None:
+    name = "a\x1b[31m\nb\u202e"
+    text = json.dumps({"services": {name: {"ports": ["80:80", "\x1b[2J"], "network_mode": "service:\x07"}}})
+    found = audit(tmp_path, text)
+    assert {item.id for item in found} == {"compose-published-port", "compose-port", "compose-network"}
+    for item in found:
+        assert all(str(value).isprintable() for value in item.as_dict().values()), item
