@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import socket
 import sys
 import time
@@ -27,7 +26,6 @@ from ansible_collections.daffathan.platform.plugins.module_utils._audit.model im
 )
 
 CLEAN, FINDINGS, NOT_RUN = 0, 1, 2
-_COMPOSE_NAMES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
 _STATUS = """\
 exit status: 0 no finding at or above the threshold, 1 there are some, 2 the audit could not run.
 What could not be examined is a finding of severity `unknown`, which counts as `high`."""
@@ -50,7 +48,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     modes = parser.add_subparsers(dest="mode", metavar="MODE", required=True)
     static = modes.add_parser("static", parents=[declared, common], help="judge compose files; needs PyYAML alone")
-    static.add_argument("files", nargs="*", metavar="FILE", help="default: the compose file of the current directory")
+    static.add_argument(
+        "files", nargs="*", metavar="FILE", help="or directory; default: this directory, as Compose reads it"
+    )
     static.add_argument("--env-file", metavar="FILE", action="append", default=[], help="variables that win over .env")
     live = modes.add_parser("live", parents=[declared, common], help="judge this host; needs root")
     live.add_argument("--metrics", metavar="FILE", help="write metrics for the node exporter's textfile collector")
@@ -71,13 +71,14 @@ def _read(path: str, option: str) -> str:
         raise InputError(f"{option}: {path} cannot be read: {clean(error)}.") from None
 
 
-def _compose_files(named: Sequence[str]) -> list[str]:
-    if named:
-        return list(named)
-    found = next((name for name in _COMPOSE_NAMES if os.path.exists(name)), "")
-    if not found:
-        raise InputError(f"There is no compose file in {os.getcwd()}. Name one: daffathan-port-audit static FILE.")
-    return [os.curdir]
+def _env(paths: Sequence[str]) -> dict[str, str]:
+    env: dict[str, str] = {}
+    for path in paths:
+        try:
+            env.update(composeenv.parse_env(_read(path, "--env-file"), env))
+        except composeenv.VariableError as error:
+            raise InputError(f"--env-file: {path}: {clean(error)}. Correct the file.") from None
+    return env
 
 
 def _audited(path: str) -> dict[str, Any]:
@@ -98,10 +99,8 @@ def _seconds(option: str, value: float) -> float:
 
 def _outcome(options: argparse.Namespace) -> Outcome:
     if options.mode == "static":
-        env: dict[str, str] = {}
-        for path in options.env_file:
-            env.update(composeenv.parse_env(_read(path, "--env-file")))
-        return examine.static(_compose_files(options.files), env, examine.declared(options.expected, "--expected"))
+        env = _env(options.env_file)
+        return examine.static(options.files or ["."], env, examine.declared(options.expected, "--expected"))
     if options.mode == "verify":
         timeout = _seconds("--timeout", options.timeout)
         return verify.run(_audited(options.audit), options.addresses, socket.gethostname(), timeout)
