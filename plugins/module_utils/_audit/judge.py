@@ -18,10 +18,9 @@ from ansible_collections.daffathan.platform.plugins.module_utils._audit.judge_co
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.judge_daemon import judge_daemon
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.judge_firewall import (
-    judge_beside_ufw,
     judge_default,
     judge_foreign,
-    judge_ufw,
+    judge_tables,
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.judge_networks import (
     judge_networks,
@@ -34,6 +33,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._audit.judge_po
     judge_published,
     judge_ways,
 )
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.judge_ufw import judge_ufw
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.model import Expected, Finding, ordered
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.reach import Host, served_by, ways_in
 
@@ -57,7 +57,7 @@ def judge(host: Host, expected: Iterable[Expected]) -> Report:
     findings += [*judge_published(host, reached, declared), *judge_latent(host, declared)]
     findings += judge_behind(host, reached, declared)
     findings += judge_declarations(host, entries, reached | {(item["proto"], item["port"]) for item in beside})
-    findings += [*judge_default(host), *judge_ufw(host, ways, declared), *judge_beside_ufw(host), *judge_foreign(host)]
+    findings += [*judge_default(host), *judge_ufw(host, ways, declared), *judge_tables(host), *judge_foreign(host)]
     findings += [*judge_routing(host), *judge_networks(host), *judge_containers(host, entries), *judge_daemon(host)]
     reachable: list[dict[str, Any]] = [
         {

@@ -4,34 +4,32 @@
 #
 # Private to this collection: it may change without notice.
 
-"""Judge the packet filter as a whole: its default, what lies beside UFW, and what the next start makes of it."""
+"""Judge the packet filter as a whole: its default, the tables of others, and namespaces that it is not for."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-from ansible_collections.daffathan.platform.plugins.module_utils._audit import ufw
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.model import (
     Finding,
     finding,
-    parse_address,
     unknown,
 )
-from ansible_collections.daffathan.platform.plugins.module_utils._audit.packet import Packet, Rule, Table
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.packet import Table
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.reach import (
     Host,
-    Way,
     open_by_default,
 )
-from ansible_collections.daffathan.platform.plugins.module_utils._ufw import tuples
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.written_rules import (
+    ANY,
+    accepts,
+    iptables,
+)
 
-ANY = {4: "0.0.0.0", 6: "::"}
 _ELSEWHERE = {4: "203.0.113.1", 6: "2001:db8::1"}
-_NAMED_PORTS = re.compile(r"--dports? ([\d,:]+)")
-_UFW_DOCKER = "BEGIN UFW AND DOCKER"
 _PRIVATE_RETURN = re.compile(
     r"-A DOCKER-USER\b.* -s (10\.0\.0\.0/8|172\.16\.0\.0/12|192\.168\.0\.0/16)\b.* -j (RETURN|ACCEPT)"
 )
@@ -78,168 +76,15 @@ def judge_default(host: Host) -> Iterator[Finding]:
         )
 
 
-def _iptables(host: Host, kind: str) -> Iterator[tuple[int, Table]]:
-    """The tables of iptables of one kind, with their family."""
-    for table in host.filter.tables if host.filter else []:
-        if table.name in (f"iptables {kind}", f"ip6tables {kind}"):
-            yield table.families[0], table
-
-
-def _texts(table: Table, chain: str) -> list[str]:
-    return [rule.text for rule in table.chains[chain].rules] if chain in table.chains else []
-
-
-def _ufw_at_work(host: Host) -> bool:
-    return any(
-        "-j ufw-before-input" in text for _f, table in _iptables(host, "filter") for text in _texts(table, "INPUT")
-    )
-
-
-def judge_ufw(host: Host, ways: Iterable[Way], declared: set[tuple[str, int]]) -> Iterator[Finding]:
-    """UFW's files against the kernel, and against what is declared."""
-    if host.ufw is None or host.filter is None:
-        return
-    policy, at_work = host.ufw.policy, _ufw_at_work(host)
-    if at_work and not policy.enabled:
-        yield finding(
-            "firewall-not-at-boot",
-            "high",
-            "UFW's rules are in the kernel, but ufw.conf says ENABLED=no: after the next boot there is no firewall.",
-            "Run ufw_policy with state enabled, or: ufw enable",
-            file="/etc/ufw/ufw.conf",
-        )
-    elif (policy.enabled or at_work) and host.ufw.unit != "enabled":
-        yield finding(
-            "firewall-not-at-boot",
-            "high",
-            f"ufw.service is {host.ufw.unit}: after the next boot there is no firewall.",
-            "systemctl unmask ufw && systemctl enable ufw",
-            owner="ufw.service",
-        )
-    if policy.enabled:
-        yield from _differs(host, ways)
-        yield from _stale(host, ways, declared)
-        yield from _stale_routes(host)
-
-
-def _differs(host: Host, ways: Iterable[Way]) -> Iterator[Finding]:
-    """Ports that the files close and the kernel lets in."""
-    anyway = open_by_default(host)
-    seen = set()
-    for way in ways:
-        if way.path != "input" or way.limits or way.opaque or way.family in anyway or host.ufw is None:
-            continue
-        key = (way.family, way.proto, way.port)
-        if key in seen or not ufw.denies(host.ufw.policy, *key):
-            continue
-        seen.add(key)
-        yield finding(
-            "firewall-differs",
-            "high",
-            f"UFW's files let nobody in to {way.port}/{way.proto} over IPv{way.family}, the kernel does: "
-            f"{'; '.join(text for text in way.rules if text) or 'no rule'}.",
-            "Remove the rule that is not UFW's, or load UFW's rules again with ufw_policy.",
-            **{
-                "proto": way.proto,
-                "port": way.port,
-                "host_ip": ANY[way.family],
-                "path": "input",
-            },
-        )
-
-
-def _stale(host: Host, ways: Iterable[Way], declared: set[tuple[str, int]]) -> Iterator[Finding]:
-    """Rules for ports on which nobody listens and that nobody declared."""
-    if host.ufw is None:
-        return
-    used = {(item.proto, item.port) for item in host.listeners} | {(way.proto, way.port) for way in ways} | declared
-    for rule, ports in ufw.openings(host.ufw.policy):
-        if any(proto == wanted and port in part for wanted, part in ports for proto, port in used):
-            continue
-        proto, part = ports[0]
-        yield finding(
-            "undeclared-rule",
-            "medium",
-            f"`ufw {tuples.command(rule)}` opens a port that is not declared and on which nothing listens: whatever "
-            "takes it is open at once.",
-            f"ufw delete {tuples.command(rule).partition(' comment ')[0]}, or declare it in the expected ports.",
-            **{"proto": proto, "port": part[0], "path": "input"},
-        )
-
-
-def _stale_routes(host: Host) -> Iterator[Finding]:
-    """Forwarding rules for the address of a container that is gone: the next one gets the address, and the rule."""
-    if host.ufw is None or host.engine is None or host.filter is None:
-        return
-    bridges = host.engine.bridges
-    for rule in (*host.ufw.policy.rules4, *host.ufw.policy.rules6):
-        address = parse_address(rule.dst.partition("/")[0]) if rule.route and rule.action == "allow" else None
-        if address is None or address.is_unspecified or host.container_at(address) is not None:
-            continue
-        if host.filter.route(address) in bridges:
-            yield finding(
-                "stale-route-rule",
-                "medium",
-                f"`ufw {tuples.command(rule)}` forwards to {address}, where there is no container: it opens whichever "
-                "gets that address next.",
-                f"ufw delete {tuples.command(rule).partition(' comment ')[0]}",
-                **{"path": "nat", "service": str(address)},
-            )
-
-
-def _accepts(host: Host, rules: Iterable[Rule], family: int, destination: str) -> list[tuple[str, bool]]:
-    """Rules that accept a new packet from outside by themselves, and whether they do it for every source."""
-    address = parse_address(destination)
-    found: list[tuple[str, bool]] = []
-    if address is None or host.filter is None:
-        return found
-    local = host.filter.local(address)
-    out = "" if local else host.filter.route(address)
-    for rule in rules:
-        named = [int(port) for port in re.findall(r"\d+", " ".join(_NAMED_PORTS.findall(rule.text)))]
-        answers = [
-            [match(Packet(family, interface.name, address, proto, port, port, local, out)) for match in rule.matches]
-            for interface in host.interfaces
-            for proto in ("tcp", "udp")
-            for port in named or [1]
-        ]
-        possible = [answer for answer in answers if False not in answer]
-        if rule.verdict.kind == "accept" and possible:
-            found.append((rule.text, any(all(match is True for match in answer) for answer in possible)))
-    return found
-
-
-def judge_beside_ufw(host: Host) -> Iterator[Finding]:
-    """What else decides in the packet filter: rules before UFW's, a second backend, Docker's own chain, forwarding."""
+def judge_tables(host: Host) -> Iterator[Finding]:
+    """What else decides in the packet filter: Docker's own chain, forwarding, a second backend."""
     if host.filter is None:
         return
-    for family, table in _iptables(host, "filter"):
-        yield from _before_ufw(host, family, table)
+    for family, table in iptables(host, "filter"):
         yield from _docker_user(host, family, table)
         yield from _forwarding(host, family, table)
     yield from _duplicates(host)
     yield from _backends(host)
-    yield from _patches(host)
-
-
-def _own(host: Host, family: int) -> str:
-    addresses = [address for item in host.interfaces for address in item.addresses if address.version == family]
-    return str(addresses[0]) if addresses else _ELSEWHERE[family]
-
-
-def _before_ufw(host: Host, family: int, table: Table) -> Iterator[Finding]:
-    """Packets that such a rule accepts never come to UFW."""
-    texts = _texts(table, "INPUT")
-    first = next((index for index, text in enumerate(texts) if "-j ufw-before-input" in text), 0)
-    rules = table.chains["INPUT"].rules[:first] if first else []
-    for text, everybody in _accepts(host, rules, family, _own(host, family)):
-        yield finding(
-            "accept-before-ufw",
-            "high" if everybody else "medium",
-            f"IPv{family}: a rule that is not UFW's accepts packets before UFW's rules: {text}.",
-            "Remove the rule and allow the port with ufw_policy.",
-            **{"path": "input", "host_ip": ANY[family], "service": text},
-        )
 
 
 def _docker_user(host: Host, family: int, table: Table) -> Iterator[Finding]:
@@ -258,7 +103,7 @@ def _docker_user(host: Host, family: int, table: Table) -> Iterator[Finding]:
             path="nat",
             host_ip=ANY[family],
         )
-    for text, everybody in _accepts(host, chain.rules, family, _ELSEWHERE[family]):
+    for text, everybody in accepts(host, chain.rules, family, _ELSEWHERE[family]):
         yield finding(
             "docker-user-accepts",
             "low" if host.guarded else "high" if everybody else "medium",
@@ -297,7 +142,7 @@ def _forwarding(host: Host, family: int, table: Table) -> Iterator[Finding]:
 
 def _duplicates(host: Host) -> Iterator[Finding]:
     """`ufw reload` appends a *nat section without flush once more each time."""
-    for family, table in _iptables(host, "nat"):
+    for family, table in iptables(host, "nat"):
         for name, chain in table.chains.items():
             twice = [text for text, count in Counter(rule.text for rule in chain.rules).items() if count > 1]
             if twice and not name.startswith(("DOCKER", "KUBE", "CNI", "NETAVARK")):
@@ -333,29 +178,6 @@ def _backends(host: Host) -> Iterator[Finding]:
             "Remove those of iptables-legacy (iptables-legacy -F), and keep to one with update-alternatives.",
             path="input",
         )
-
-
-def _patches(host: Host) -> Iterator[Finding]:
-    for path, text in (host.ufw.static if host.ufw else {}).items():
-        sections = len(re.findall(r"^\*nat\b", text, re.MULTILINE))
-        if _UFW_DOCKER in text:
-            yield finding(
-                "ufw-docker-rules",
-                "low" if host.guarded else "medium",
-                f"{path} holds the block of ufw-docker: it lets every private address pass, and knows containers by "
-                "addresses that change.",
-                "Run the role hardening and remove the block.",
-                file=path,
-            )
-        if sections > 1:
-            yield finding(
-                "duplicate-nat-rules",
-                "medium",
-                f"{path} has {sections} sections *nat; each adds its rules again.",
-                "Leave one section, and flush its chains at the top.",
-                file=path,
-                path="nat",
-            )
 
 
 def judge_foreign(host: Host) -> Iterator[Finding]:

@@ -121,8 +121,9 @@ def test_a_container_that_vanishes_between_two_questions_is_none(tmp_path: Path)
     assert [item.name for item in found.containers] == ["c2"] and not found.problems
 
 
-def test_a_stopped_container_that_cannot_be_looked_at_is_a_problem(tmp_path: Path) -> None:
-    found = read(tmp_path, {LIST: [summary(1, state="exited")], one(1): b"{"})
+@pytest.mark.parametrize("answer", [b"{", {"HostConfig": 1}, {"HostConfig": {"PortBindings": {"80": [None]}}}])
+def test_a_stopped_container_that_cannot_be_looked_at_is_a_problem(tmp_path: Path, answer: Any) -> None:
+    found = read(tmp_path, {LIST: [summary(1, state="exited")], one(1): answer})
     assert [item.name for item in found.containers] == ["c1"] and "c1" in found.problems[0]
 
 
