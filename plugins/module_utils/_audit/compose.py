@@ -124,13 +124,13 @@ def _ports(name: str, service: Mapping[str, Any], networks: list[Network], decla
             continue
         address = effective_address(port.host_ip, networks)
         kind = "loopback" if address is None else host_ip_class(address)
-        if address and not is_address(address):
-            # The long syntax takes any text, and Docker 26.1 was seen to publish on all addresses then.
-            kind = "wildcard"
-        if kind == "loopback" or declared(name, port):
-            continue
         missing = _unset(entry)
         because = f" since {' and '.join(missing)} is not set" if missing else ""
+        if address and not is_address(address):
+            # The long syntax takes any text. Docker 26.1 was seen to do this.
+            kind, because = "wildcard", f", on all addresses since {address} is none"
+        if kind == "loopback" or declared(name, port):
+            continue
         evidence = f"service {name} publishes {port.text}{because}; Docker opens such a port past the firewall."
         remedy = f"Write - {port.remedy}, or leave the port out: the gateway reaches the service without it."
         fields = {**_at(place, name), "proto": port.proto, "host_ip": address or "0.0.0.0", "port": port.first}

@@ -74,6 +74,9 @@ class Auditor:
         except ComposeError as error:
             evidence = f"the compose file could not be examined: {error}."
             yield unknown("compose-not-examined", evidence, "Correct the file.", file=error.file, line=error.line)
+        except RecursionError:
+            evidence = "the compose file could not be examined: nested too deep."
+            yield unknown("compose-not-examined", evidence, "Correct the file.", file=path)
         except PortError as error:
             evidence = f"the compose file could not be examined: {error}."
             yield unknown("compose-not-examined", evidence, "Correct the file.", file=path)

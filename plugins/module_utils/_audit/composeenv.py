@@ -12,6 +12,8 @@ import re
 from collections.abc import Callable, Mapping
 
 _DEPTH_LIMIT = 20
+# Variables of variables can stand for more text than any memory holds.
+_LENGTH_LIMIT = 64 << 10
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # The longer operators first.
 _OPERATORS = (":?", "?", ":-", "-", ":+", "+")
@@ -36,6 +38,8 @@ def interpolate(text: str, env: Mapping[str, str], unset: Unset, depth: int = 0)
     while True:
         dollar = text.find("$", position)
         if dollar < 0:
+            if sum(map(len, result)) > _LENGTH_LIMIT:
+                raise VariableError("its variables stand for too much text")
             return "".join([*result, text[position:]])
         result.append(text[position:dollar])
         follows = text[dollar + 1 : dollar + 2]

@@ -29,6 +29,8 @@ from ansible_collections.daffathan.platform.plugins.module_utils._audit.composey
 
 _FILE_LIMIT = 4 << 20
 _DEPTH_LIMIT = 100
+# Files that include others twice, which do the same, can stand for more than any memory holds.
+_INCLUDE_LIMIT = 1000
 _SECTIONS = ("networks", "volumes", "secrets", "configs")
 # What can open something, or say where that is.
 _SERVICE_KEYS = (
@@ -102,6 +104,7 @@ class Loader:
         self.env_files = env_files
         self.read = read
         self.problems: list[Problem] = []
+        self._includes = 0
         self._known: dict[tuple[str, str], list[Document]] = {}
 
     def load(self, files: list[str], env: Mapping[str, str]) -> Project:
@@ -224,8 +227,10 @@ class Loader:
             self._problem(f"{remote[0]} lies elsewhere and cannot be read at rest", place)
             return None
         files = [beside(base, path) for path in paths]
-        if files[0] in seen or len(seen) > _DEPTH_LIMIT:
-            self._problem(f"{files[0]} includes itself", place)
+        self._includes += 1
+        if files[0] in seen or len(seen) > _DEPTH_LIMIT or self._includes > _INCLUDE_LIMIT:
+            reason = "includes itself" if files[0] in seen else "is included after too many others"
+            self._problem(f"{files[0]} {reason}", place)
             return None
         fields = entry if isinstance(entry, Fields) else {}
         directory = beside(base, str(fields.get("project_directory") or os.path.dirname(files[0])))

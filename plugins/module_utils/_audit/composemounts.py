@@ -57,13 +57,13 @@ def _is_path(source: str) -> bool:
     return source.startswith(("/", ".", "~"))
 
 
-def _bound(definition: object) -> tuple[str, str]:
-    """The directory of the host that a volume of the driver `local` stands for, and the option that says so."""
+def _bound(definition: object) -> str:
+    """The directory of the host that a volume of the driver `local` stands for."""
     options = definition.get("driver_opts") if isinstance(definition, Mapping) else None
     if not isinstance(options, Mapping):
-        return "", ""
+        return ""
     flags = str(options.get("o") or "").split(",")
-    return (str(options.get("device") or ""), "device") if {"bind", "rbind"} & set(flags) else ("", "")
+    return str(options.get("device") or "") if {"bind", "rbind"} & set(flags) else ""
 
 
 def _source(entry: object, volumes: Mapping[str, Any]) -> tuple[str, object]:
@@ -80,7 +80,7 @@ def _source(entry: object, volumes: Mapping[str, Any]) -> tuple[str, object]:
     else:
         raise MountError(repr(entry))
     definition = volumes.get(source)
-    return _bound(definition)[0], definition
+    return _bound(definition), definition
 
 
 def _file(entry: object, definitions: object) -> tuple[str, object]:
@@ -90,26 +90,43 @@ def _file(entry: object, definitions: object) -> tuple[str, object]:
     return (str(definition.get("file") or ""), definition) if isinstance(definition, Mapping) else ("", None)
 
 
-def engine_sockets(name: str, model: Mapping[str, Any], seen: tuple[str, ...] = ()) -> Iterator[tuple[str, object]]:
+def engine_sockets(name: str, model: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     """Each mount of a service that hands out an engine's socket: what is mounted, and the entry that says so."""
-    services = model.get("services") or {}
-    service = services.get(name)
-    if not isinstance(service, Mapping) or name in seen:
-        return
+    service = _service(name, model)
+    yield from _own_sockets(service, model)
+    for entry in listed(service, "volumes_from"):
+        for other in _volumes_from(str(entry).partition(":")[0], model):
+            for source, _entry in _own_sockets(_service(other, model), model):
+                yield f"{source} of service {other}", entry
+
+
+def _service(name: str, model: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = model["services"].get(name)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _volumes_from(name: str, model: Mapping[str, Any]) -> list[str]:
+    """A service and those whose volumes it has, each once."""
+    found, waiting = {name}, [name]
+    for known in waiting:
+        others = {str(entry).partition(":")[0] for entry in listed(_service(known, model), "volumes_from")}
+        waiting += sorted(others - found)
+        found |= others
+    return waiting
+
+
+def _own_sockets(service: Mapping[str, Any], model: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     volumes = model.get("volumes")
-    for entry in listed(service, "volumes"):
-        source, said = _source(entry, volumes if isinstance(volumes, Mapping) else {})
+    mounts = [
+        (*_source(entry, volumes if isinstance(volumes, Mapping) else {}), entry)
+        for entry in listed(service, "volumes")
+    ]
+    mounts += [
+        (*_file(entry, model.get(key)), entry) for key in ("secrets", "configs") for entry in listed(service, key)
+    ]
+    for source, said, entry in mounts:
         if source and any(reaches_engine_socket(path) for path in _absolute(source, place_of(said))):
             yield source, entry
-    for key in ("secrets", "configs"):
-        for entry in listed(service, key):
-            source, said = _file(entry, model.get(key))
-            if source and any(reaches_engine_socket(path) for path in _absolute(source, place_of(said))):
-                yield source, entry
-    for entry in listed(service, "volumes_from"):
-        other = str(entry).partition(":")[0]
-        for source, _entry in engine_sockets(other, model, (*seen, name)):
-            yield f"{source} of service {other}", entry
 
 
 def listed(service: Mapping[str, Any], key: str) -> list[Any]:

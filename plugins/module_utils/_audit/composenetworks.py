@@ -141,30 +141,38 @@ class Sharing:
     place: Place = Place()
 
 
-def sharing(name: str, model: Mapping[str, Any], seen: tuple[str, ...] = ()) -> Sharing:
+def sharing(name: str, model: Mapping[str, Any]) -> Sharing:
     """:raises NetworkError: the network of a container that is not known here."""
     services = model.get("services") or {}
-    service = services.get(name)
-    mode = service.get("network_mode") if isinstance(service, Mapping) else None
-    if mode is None or mode == "":
-        if isinstance(service, Mapping) and any(network.host for network in attached(service, model)):
-            return Sharing("host", place_of(service.get("networks")))
-        return Sharing("own")
-    place = place_of(mode)
-    if not isinstance(mode, str):
-        raise NetworkError(f"network_mode {mode!r} is not a text", place)
-    kind, dummy, other = mode.partition(":")
-    if kind in ("service", "container") and other:
+    own = place_of(_mode(services.get(name)))
+    seen = [name]
+    while True:
+        service = services.get(seen[-1])
+        mode = _mode(service)
+        joined = len(seen) > 1
+        if mode is None or mode == "":
+            if isinstance(service, Mapping) and any(network.host for network in attached(service, model)):
+                return Sharing("host", own if joined else place_of(service.get("networks")))
+            return Sharing("joined" if joined else "own", own)
+        if not isinstance(mode, str):
+            raise NetworkError(f"network_mode {mode!r} is not a text", place_of(mode))
+        kind, dummy, other = mode.partition(":")
+        if kind not in ("service", "container") or not other:
+            if mode == "host":
+                return Sharing("host", own)
+            if joined:
+                return Sharing("joined", own)
+            return Sharing("none" if mode == "none" else "own" if mode in _BUILT_IN else "named", own)
         target = other if kind == "service" else _by_container_name(services, other)
         if target not in services:
-            raise NetworkError(f"network_mode: {mode} names none of the services of this file", place)
-        if target in seen or target == name:
-            raise NetworkError(f"network_mode: {mode} leads back to itself", place)
-        joined = sharing(target, model, (*seen, name))
-        return Sharing("host" if joined.kind == "host" else "joined", place)
-    if mode in ("host", "none"):
-        return Sharing(mode, place)
-    return Sharing("own" if mode in _BUILT_IN else "named", place)
+            raise NetworkError(f"network_mode: {mode} names none of the services of this file", own)
+        if target in seen:
+            raise NetworkError(f"network_mode: {mode} leads back to itself", own)
+        seen.append(target)
+
+
+def _mode(service: object) -> object:
+    return service.get("network_mode") if isinstance(service, Mapping) else None
 
 
 def _by_container_name(services: Mapping[str, Any], container: str) -> str:

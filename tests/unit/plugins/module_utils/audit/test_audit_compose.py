@@ -434,3 +434,33 @@ def test_control_characters_of_a_file_are_not_printed(tmp_path: Path) -> None:
     assert {item.id for item in found} == {"compose-published-port", "compose-port", "compose-network"}
     for item in found:
         assert all(str(value).isprintable() for value in item.as_dict().values()), item
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {".env": "A0=xxxxxxxx\n" + "".join(f"A{n + 1}=$A{n}$A{n}\n" for n in range(60))},
+        {f"{n}.yml": f"include: [{n + 1}.yml, {n + 1}.yml]" for n in range(60)} | {"60.yml": "services: {}"},
+    ],
+    ids=["variables", "include"],
+)
+def test_what_stands_for_more_than_memory_holds_is_not_unfolded(tmp_path: Path, files: dict[str, str]) -> None:
+    found = audit(tmp_path, "include: [0.yml]\nservices: {}", files={"0.yml": "services: {}", **files})
+    assert {item.severity for item in found} == {"unknown"}
+
+
+def test_long_ways_through_services_end(tmp_path: Path) -> None:
+    services: dict[str, Any] = {
+        f"s{n}": {"network_mode": f"service:s{n + 1}", "volumes_from": [f"s{n + 1}", f"s{n + 2}"]} for n in range(200)
+    }
+    services["s200"] = services["s201"] = {"network_mode": "host", "volumes": ["/run/docker.sock:/x"]}
+    found = [(item.id, item.service) for item in judge_compose({"services": services}, today=TODAY)]
+    assert found.count(("compose-host-network", "s0")) == 1
+    assert found.count(("compose-engine-socket", "s0")) > 0
+
+
+@pytest.mark.parametrize("mode", ["service:b", "container:b"])
+def test_services_that_join_each_other_cannot_be_examined(mode: str) -> None:
+    services = {"a": {"network_mode": mode}, "b": {"network_mode": "service:a", "container_name": "b"}}
+    found = judge_compose({"services": services}, today=TODAY)
+    assert [(item.id, item.severity) for item in found] == [("compose-network", "unknown")] * 2
