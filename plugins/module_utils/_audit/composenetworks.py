@@ -194,5 +194,6 @@ def effective_address(host_ip: str, networks: list[Network]) -> str | None:
     if host_ip or not publishing:
         return host_ip
     bindings = {network.binding for network in publishing}
-    inside = all(binding and host_ip_class(binding) == "loopback" for binding in bindings)
-    return bindings.pop() if inside or len(bindings) == 1 else ""
+    if all(binding and host_ip_class(binding) == "loopback" for binding in bindings):
+        return "127.0.0.1"
+    return bindings.pop() if len(bindings) == 1 else ""

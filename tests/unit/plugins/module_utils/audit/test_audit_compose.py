@@ -464,3 +464,8 @@ def test_services_that_join_each_other_cannot_be_examined(mode: str) -> None:
     services = {"a": {"network_mode": mode}, "b": {"network_mode": "service:a", "container_name": "b"}}
     found = judge_compose({"services": services}, today=TODAY)
     assert [(item.id, item.severity) for item in found] == [("compose-network", "unknown")] * 2
+
+
+def test_a_file_is_given_up_where_it_becomes_too_large(tmp_path: Path) -> None:
+    found = audit(tmp_path, "services:\n" + "- a\n" * 100_001 + "} what follows is not looked at")
+    assert ["too large" in item.evidence for item in found] == [True]
