@@ -142,6 +142,13 @@ options:
         others are removed unless something else uses them.
     type: int
     default: 2
+  keep_warm:
+    description:
+      - For how many seconds the release before runs on after the switch, so that a rollback only has to switch. Its
+        workers are stopped at once. It is stopped by a timer of systemd, by the next release, or by a reboot. With
+        C(after) in O(migrate) it is not kept warm.
+    type: int
+    default: 0
   min_free_disk:
     description: MiB that have to be free where Docker keeps its data. With less, nothing is started.
     type: int
@@ -324,6 +331,7 @@ def main() -> None:
             "domains": {"type": "list", "elements": "str", "default": []},
             "release": {"type": "str"},
             "keep_releases": {"type": "int", "default": 2},
+            "keep_warm": {"type": "int", "default": 0},
             "min_free_disk": {"type": "int", "default": 1024},
             "min_free_memory": {"type": "int", "default": 64},
             "lock_timeout": {"type": "int", "default": 60},

@@ -20,6 +20,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
 
+from ansible_collections.daffathan.platform.plugins.module_utils._common import command
+from ansible_collections.daffathan.platform.plugins.module_utils._common.command import CommandError
 from ansible_collections.daffathan.platform.plugins.module_utils._common.files import read_text, write_atomic
 from ansible_collections.daffathan.platform.plugins.module_utils._docker import probe
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine import (
@@ -434,6 +436,33 @@ class ComposeDriver:
             by_timeout.setdefault(timeouts[container.labels[f"{LABEL}.service"]], []).append(container)
         for seconds, containers in sorted(by_timeout.items()):
             self.engine.each(containers, "stop", timeout=seconds)
+
+    def stop_later(self, release: Release, seconds: int) -> None:
+        self.cancel_stop(release)
+        names = [container.name for container in self._of(release)]
+        if not names:
+            return
+        patience = max(service.stop_timeout for service in release.services.values())
+        unit = ("systemd-run", "--quiet", "--collect", f"--unit={self._unit(release)}", f"--on-active={seconds}s")
+        try:
+            command.run([*unit, "--timer-property=AccuracySec=1s", "docker", "stop", "--time", str(patience), *names])
+        except CommandError as error:
+            raise RolloutError(f"systemd takes no timer: {error}") from error
+
+    def cancel_stop(self, release: Release) -> None:
+        unit = self._unit(release)
+        try:
+            command.run(["systemctl", "stop", f"{unit}.timer"], check=False)
+            said = command.run(["systemctl", "is-active", f"{unit}.service"], check=False).stdout.strip()
+        except CommandError:
+            # Without systemd there is no timer either.
+            return
+        if said not in ("inactive", "failed", "unknown", ""):
+            # It is at it: a container that is about to end must not be taken for one that runs.
+            self.stop(release)
+
+    def _unit(self, release: Release) -> str:
+        return f"daffathan-stop-{project_name(self.app, release.id)}"
 
     def remove(self, release_id: str) -> None:
         containers = self._all_of(release_id)

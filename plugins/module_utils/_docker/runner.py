@@ -76,6 +76,7 @@ class Runner:
         self.now = utc_now()
         self.name = parse_app_name(str(options["app"]))
         self.keep = parse_number("keep_releases", options.get("keep_releases", 2), 2, 20)
+        self.keep_warm = parse_number("keep_warm", options.get("keep_warm", 0), 0, 86400)
         self.bake = parse_bake(options.get("bake"))
         self.least = Room(
             disk=MIB * parse_number("min_free_disk", options.get("min_free_disk", 1024), 0, 10**9),
@@ -126,7 +127,7 @@ class Runner:
 
     def _act(self, driver: local.ComposeDriver, state: str, app: App | None, wanted: str | None) -> None:
         journal = Journal(f"{driver.directory}/journal.ndjson" if self.apply else None, redact=self.redact)
-        rollout = Rollout(driver, journal, keep=self.keep if app is not None else None)
+        rollout = Rollout(driver, journal, keep=self.keep if app is not None else None, keep_warm=self.keep_warm)
         self.outcome.timings = journal.timings
         try:
             if app is not None:

@@ -110,6 +110,12 @@ class Driver(Protocol):
 
     def stop(self, release: Release) -> None: ...
 
+    def stop_later(self, release: Release, seconds: int) -> None:
+        """Have the containers stopped after a time, whether this process still runs or not."""
+
+    def cancel_stop(self, release: Release) -> None:
+        """Return when nothing will stop the release any more; it may have been stopped by then."""
+
     def remove(self, release_id: str) -> None:
         """Remove the containers and the files of a release."""
 

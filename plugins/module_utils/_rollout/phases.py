@@ -23,7 +23,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.bake i
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.driver import Driver
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gateway import release_of
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.journal import Journal
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import Release, RolloutError
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import CONTRACT, Release, RolloutError
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.rolling import Rolling, check_ports
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import Route, State
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.watch import watch
@@ -44,13 +44,18 @@ class Rollout:
         sleep: Callable[[float], None] = time.sleep,
         *,
         keep: int | None = None,
+        keep_warm: int = 0,
     ) -> None:
-        """:param keep: how many releases outlive a run, the live one included; None for as many as there are."""
+        """
+        :param keep: how many releases outlive a run, the live one included; None for as many as there are
+        :param keep_warm: for how many seconds the release before runs on after the switch
+        """
         self.driver = driver
         self.journal = journal
         self.now = now
         self.sleep = sleep
         self.keep = keep
+        self.keep_warm = keep_warm
         self.drained: dict[str, Any] = {}
         self.warnings: list[str] = []
         self.jobs = jobs.Jobs(driver, journal, self.warnings)
@@ -137,6 +142,7 @@ class Rollout:
         state = self._save(replace(self.driver.load(), candidate=target, next_route=route, phase="start"))
         with self._undoing(state, target):
             with self.journal.step("start", release=target.id):
+                self.driver.cancel_stop(target)
                 self.driver.resume(plan.beside(target, workers=False))
             state = self._switch(state, target, route, self.driver.resume, rollback=True)
         return self._finish(state)
@@ -260,9 +266,25 @@ class Rollout:
             self._drain(previous)
             with self.journal.step("stop", release=previous.id):
                 self.driver.keep(previous, False)
-                self.driver.stop(previous)
+                self._stop(state, previous)
+        for release in state.older:
+            if release.id in observed and observed[release.id].running:
+                self.driver.stop(release)
         state = self._prune(self.jobs.collect(state))
         return self._save(replace(state, phase="idle"))
+
+    def _stop(self, state: State, previous: Release) -> None:
+        """At once, or later where a rollback is to find it running."""
+        if not self.keep_warm or (state.live is not None and CONTRACT in state.live.jobs):
+            self.driver.stop(previous)
+            return
+        # A worker would go on taking work.
+        self.driver.stop(plan.workers(previous))
+        try:
+            self.driver.stop_later(plan.served_part(previous), self.keep_warm)
+        except RolloutError as error:
+            self.warnings.append(f"{previous.id} was stopped at once instead of in {self.keep_warm} s: {error}")
+            self.driver.stop(previous)
 
     def _drain(self, release: Release) -> None:
         with self.journal.step("drain", release=release.id) as outcome:

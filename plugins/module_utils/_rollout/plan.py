@@ -95,6 +95,16 @@ def in_place(release: Release) -> Release:
     return release.only([name for name, service in release.services.items() if service.strategy == "stop_first"])
 
 
+def workers(release: Release) -> Release:
+    """The part of a release that takes no requests."""
+    return release.only([name for name, service in release.services.items() if service.port is None])
+
+
+def served_part(release: Release) -> Release:
+    """The part of a release that takes requests."""
+    return release.only([name for name, service in release.services.items() if service.port is not None])
+
+
 def rolling(release: Release) -> Release:
     """The part of a release that replaces its predecessor container by container."""
     return release.only([name for name, service in release.services.items() if service.strategy == "rolling"])

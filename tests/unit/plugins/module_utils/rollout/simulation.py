@@ -129,6 +129,8 @@ class World:
     answers: tuple[int, int] = (100, 0)
     # Seconds since the test began.
     time: float = 0
+    # Parts of releases that are stopped later.
+    timers: dict[str, Release] = field(default_factory=dict)
     # How far a migration takes the schema; 0 where a release brings none.
     steps_of_schema: int = 1
 
@@ -159,7 +161,16 @@ class World:
             self.done.append((release.hash, job))
             self.schema += {"migrate.command": self.steps_of_schema, "migrate.rollback": -1}.get(job, 0)
 
+    def fire(self) -> None:
+        for part in self.timers.values():
+            for container in self.of(part.id).values():
+                if container.address in part.addresses:
+                    container.running = False
+        self.timers = {}
+        self.check()
+
     def reboot(self) -> None:
+        self.timers = {}
         self.jobs = {key: 137 if status is None else status for key, status in self.jobs.items()}
         for container in self.containers.values():
             container.running = container.restart == "unless-stopped"
@@ -171,10 +182,14 @@ class World:
 class Driver:
     """Implements the protocol over a World; dies at step `kill_at` of its side effects (before, or after it)."""
 
-    def __init__(self, world: World, kill_at: int | None = None, fail: str | None = None) -> None:
+    def __init__(
+        self, world: World, kill_at: int | None = None, fail: str | None = None, fire_at: int | None = None
+    ) -> None:
+        """:param fire_at: the step at which every timer is over"""
         self.world = world
         self.kill_at = kill_at
         self.fail = fail
+        self.fire_at = fire_at
         self.steps = 0
 
     def now(self) -> datetime:
@@ -187,6 +202,8 @@ class Driver:
         """Called right before and right after each side effect."""
         self.world.check()
         self.steps += 1
+        if self.fire_at == self.steps:
+            self.world.fire()
         if self.kill_at == self.steps:
             raise Killed(name)
         if self.fail == name:
@@ -344,6 +361,14 @@ class Driver:
         for container in self.of(release):
             container.running = False
             self.effect("stopped")
+
+    def stop_later(self, release: Release, seconds: int) -> None:
+        self.effect("stop later")
+        self.world.timers[release.id] = release
+
+    def cancel_stop(self, release: Release) -> None:
+        self.effect("cancel")
+        self.world.timers.pop(release.id, None)
 
     def remove(self, release_id: str) -> None:
         self.effect("remove")

@@ -32,11 +32,11 @@ ROUTE = plan.route_of(WORKERS)
 Run = Callable[[Driver], State]
 
 
-def present(candidate: Release, keep: int = 2, bake: Bake | None = None) -> Run:
+def present(candidate: Release, keep: int = 2, bake: Bake | None = None, keep_warm: int = 0) -> Run:
     """What the module does with `state: present`: settle the past, then deploy when the content differs."""
 
     def run(driver: Driver) -> State:
-        rollout = Rollout(driver, Journal(None), driver.now, driver.sleep, keep=keep)
+        rollout = Rollout(driver, Journal(None), driver.now, driver.sleep, keep=keep, keep_warm=keep_warm)
         state = rollout.recover()
         same = state.live is not None and state.live.hash == candidate.hash
         if same and plan.serving(state.live, driver.inventory()):
