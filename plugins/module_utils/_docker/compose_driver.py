@@ -366,7 +366,8 @@ class ComposeDriver:
         self.engine.each(containers, "remove", force=True, v=True)
 
     def resume(self, release: Release) -> None:
-        containers = self._complete(release)
+        # One that runs may serve, and has to come back after a reboot.
+        containers = [container for container in self._complete(release) if container.status != "running"]
         self.engine.each(containers, "update", restart_policy={"Name": "no"})
         self.engine.each(containers, "start")
 

@@ -79,7 +79,7 @@ class Driver(Protocol):
         """Remove the containers of one-shots."""
 
     def resume(self, release: Release) -> None:
-        """Start the stopped containers of a release again, with no restart policy."""
+        """Start the stopped containers of a release again, with no restart policy. Those that run stay as they are."""
 
     def ready(self, release: Release) -> None:
         """Return when every container answers its health check; raise with its last words when one cannot."""

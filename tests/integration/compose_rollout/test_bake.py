@@ -135,3 +135,30 @@ def test_host_without_room_is_refused_with_figures(platform_host: Host, app: dic
             for text in (f"{word}: ", f"100000000 MiB of `{option}`", "Nothing was started"):
                 assert text in result["msg"], result["msg"]
     assert (containers_of(host, APP), host.run("docker", "images", "--quiet")) == before
+
+
+def test_release_that_is_kept_warm_is_returned_to_without_a_start(platform_host: Host, app: dict[str, Any]) -> None:
+    host = platform_host
+    old = f"{APP}--{app['release']}-api-1"
+    started = ("docker", "inspect", "--format", "{{.State.Running}} {{.State.StartedAt}}", old)
+    before = host.run(*started)
+    result = rollout(host, oven(host, "2", keep_warm=600))
+    assert not result["failed"], result["msg"]
+    assert (version(host), host.run(*started)) == ("2", before)
+    timer = f"daffathan-stop-{APP}--{app['release']}.timer"
+    assert host.run("systemctl", "is-active", timer).strip() == "active"
+    back = rollout(host, {"app": APP, "state": "rolled_back"})
+    assert not back["failed"], back["msg"]
+    assert (version(host), host.run(*started)) == ("1", before)
+    assert host.rc("systemctl", "is-active", timer) != 0
+    assert_settled(host, APP, {"api": 1})
+
+
+def test_warm_release_is_stopped_when_its_time_is_over(platform_host: Host, app: dict[str, Any]) -> None:
+    host = platform_host
+    result = rollout(host, oven(host, "2", keep_warm=1))
+    assert not result["failed"], result["msg"]
+    old = [c for c in containers_of(host, APP) if c["release"] == app["release"]][0]["name"]
+    state = ("docker", "inspect", "--format", "{{.State.Status}}", old)
+    assert wait_until(lambda: host.run(*state).strip() == "exited", seconds=60)
+    assert_settled(host, APP, {"api": 1})

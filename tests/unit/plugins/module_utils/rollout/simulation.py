@@ -300,6 +300,8 @@ class Driver:
     def resume(self, release: Release) -> None:
         self.effect("resume")
         for container in self.of(release):
+            if container.running:
+                continue
             container.restart = "no"
             self.effect("resume policy")
             container.running = True

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 from dataclasses import replace
 
 import pytest
@@ -14,7 +16,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.rollin
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.plugins.module_utils.rollout.simulation import Driver, reachable, release
+from tests.unit.plugins.module_utils.rollout.simulation import Driver, Killed, reachable, release
 from tests.unit.plugins.module_utils.rollout.test_rollout_phases import (
     assert_settled,
     live,
@@ -80,6 +82,22 @@ def test_failure_in_the_middle_brings_all_old_ones_back(step: str) -> None:
         present(rolling(2))(Driver(world, fail=step))
     assert assert_settled(world).live == rolling(1)
     assert reachable(world.loaded) == rolling(1).addresses
+
+
+def test_power_loss_anywhere_of_a_roll_that_fails_leaves_nothing_reachable_down() -> None:
+    start = world_after(present(rolling(1)))
+    run = present(rolling(2))
+    whole = Driver(copy.deepcopy(start), fail="stopped")
+    with pytest.raises(RolloutError):
+        run(whole)
+    for step in range(1, whole.steps + 1):
+        world = copy.deepcopy(start)
+        with contextlib.suppress(Killed, RolloutError):
+            run(Driver(world, kill_at=step, fail="stopped"))
+        world.reboot()
+        assert world.broken == [], f"killed at step {step}"
+        run(Driver(world))
+        assert assert_settled(world).live == rolling(2)
 
 
 def test_ill_container_takes_nothing_from_the_old_ones() -> None:
