@@ -79,15 +79,13 @@ class Jobs:
         return version
 
     def migrate_back(self, state: State, candidate: Release) -> State:
-        """Undo the migration of a release that failed, where it changed anything."""
+        """Undo the migration of a release that failed and has been stopped, where it changed anything."""
         progress = state.progress_of(candidate)
         if MIGRATE_BACK not in candidate.jobs or MIGRATE not in progress.done:
             return state
         try:
             if SCHEMA in candidate.jobs and self._schema(candidate) == progress.schema_before:
                 return state
-            # Nothing that knows the new schema alone may meet the old one.
-            self.driver.stop(candidate)
             state = self._adopt(state, candidate, {MIGRATE_BACK})
             state = self._once(state, candidate, MIGRATE_BACK, progress.schema_before or "")
             return self._save(replace(state, schema=self._schema(candidate, fresh=True)))

@@ -335,12 +335,12 @@ class Rollout:
         # Also where the gateway does not name it: the run that was interrupted may have come so far.
         self.driver.drain(candidate)
         self.driver.keep(candidate, False)
+        # A worker may be at its work, and a stream still open.
+        self.driver.stop(candidate)
         if event == "failed":
             # Saved before the files of the candidate go: without them nothing more can be asked of it.
             state = self._save(self.jobs.migrate_back(state, candidate).without_progress(candidate))
-        if candidate in state.stopped:
-            self.driver.stop(candidate)
-        else:
+        if candidate not in state.stopped:
             self.driver.remove(candidate.id)
         new = replace(state, candidate=None, next_route=None, bake=None, phase="idle")
         return self._save(new.with_event(event, candidate.id, self._at()))

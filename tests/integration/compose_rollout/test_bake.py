@@ -127,14 +127,15 @@ def test_as_many_releases_and_images_stay_as_are_asked_for(platform_host: Host, 
 
 def test_host_without_room_is_refused_with_figures(platform_host: Host, app: dict[str, Any]) -> None:
     host = platform_host
-    before = (containers_of(host, APP), host.run("docker", "images", "--quiet"))
+    images = ("docker", "images", "--quiet")
+    before = (containers_of(host, APP), set(host.run(*images).split()))
     for option, word in (("min_free_disk", "disk"), ("min_free_memory", "memory")):
         for flags in ((), ("--check",)):
             result = rollout(host, {**oven(host, "2"), option: 10**8}, *flags)
             assert result["failed"]
             for text in (f"{word}: ", f"100000000 MiB of `{option}`", "Nothing was started"):
                 assert text in result["msg"], result["msg"]
-    assert (containers_of(host, APP), host.run("docker", "images", "--quiet")) == before
+    assert (containers_of(host, APP), set(host.run(*images).split())) == before
 
 
 def test_release_that_is_kept_warm_is_returned_to_without_a_start(platform_host: Host, app: dict[str, Any]) -> None:

@@ -279,7 +279,7 @@ class Driver:
 
     def run(self, release: Release, job: str, version: str = "") -> str:
         assert release.id in self.world.files
-        self.effect("run")
+        self.effect(f"run {job}")
         if (release.id, job) not in self.world.jobs:
             self.world.jobs[release.id, job] = None
             self.effect("begun")
@@ -374,7 +374,9 @@ class Driver:
 
     def remove(self, release_id: str) -> None:
         self.effect("remove")
-        for name in self.world.of(release_id):
+        for name, container in self.world.of(release_id).items():
+            if container.running and container.was_ready:
+                self.world.broken.append(f"{name} of {release_id} was removed at its work")
             del self.world.containers[release_id, name]
             self.effect("removed")
         self.world.jobs = {key: value for key, value in self.world.jobs.items() if key[0] != release_id}

@@ -106,8 +106,8 @@ def test_release_that_changed_no_schema_is_not_migrated_back() -> None:
 
 def test_migration_that_cannot_be_undone_is_told_and_does_not_keep_the_next_release() -> None:
     world = world_after(present(jobs(1)))
-    driver = Driver(world, fail="stop")
-    with pytest.raises(RolloutError, match=r"(?s)api of .* does not get ready.*could not be undone: stop fails"):
+    driver = Driver(world, fail="run migrate.rollback")
+    with pytest.raises(RolloutError, match=r"(?s)api of .* does not get ready.*could not be undone: run migrate.roll"):
         present(jobs(2, ill="api"))(driver)
     assert assert_settled(world).live == jobs(1)
     present(jobs(3))(Driver(world))
