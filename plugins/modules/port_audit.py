@@ -265,6 +265,15 @@ reachable:
       type: list
       elements: str
       sample: ["from 192.0.2.0/24"]
+adjacent:
+  description:
+    - What answers besides to machines on the same network, which can send this host packets for any destination. It is
+      at addresses that nobody else has a route to, such as those of containers, bridges and links, and 127.0.0.1.
+    - The entries are those of RV(reachable), with V(l2) as the path.
+  returned: with O(mode=live)
+  type: list
+  elements: dict
+  sample: [{proto: tcp, port: 3000, family: ipv4, path: l2, address: 172.17.0.2, limits: []}]
 candidates:
   description: Every port that is open, or that one rule less would open. What O(mode=verify) knocks at.
   returned: with O(mode=live)
@@ -398,7 +407,7 @@ def main() -> None:
     except InputError as error:
         module.fail_json(msg=str(error))
     if outcome.reachable is not None:
-        result.update(reachable=outcome.reachable, candidates=outcome.candidates)
+        result.update(reachable=outcome.reachable, adjacent=outcome.adjacent, candidates=outcome.candidates)
     result["findings"] = [item.as_dict() for item in outcome.findings]
     result["summary"] = report.summary(outcome.findings, outcome.reachable)
     result["table"] = report.table(outcome.findings)

@@ -57,7 +57,7 @@ def _setting(name: str) -> bool:
 
 
 class _Spaces:
-    """The network namespaces beside the host's own: one process enters them all, when no other thread runs."""
+    """The network namespaces beside the host's own: one process enters many, when no other thread runs."""
 
     def __init__(self, running: Engine | None, table: Sequence[Process]) -> None:
         # What a rootless engine says of process ids is the word of a user.
@@ -68,8 +68,14 @@ class _Spaces:
         self.foreign = [
             namespaces.Foreign(owner, self._seen[path]) for path, owner in owners_of.items() if path in self._seen
         ]
+        self._table: Sequence[Process] = table
 
     def inside(self, container: Container) -> namespaces.Namespace | None:
+        if container.id not in self._paths and self._table and not container.rootless:
+            # Most audits never ask: what no packet gets to needs no look.
+            rest = {**namespaces.of_containers(self._table), **self._paths}
+            self._seen.update(namespaces.look([path for path in rest.values() if path not in self._seen]))
+            self._paths, self._table = rest, ()
         return self._seen.get(self._paths.get(container.id, ""))
 
 
@@ -99,6 +105,7 @@ def host(engine_socket: str, timeout: float) -> Host:
         name = routes.interface(address)
         return address.is_loopback or bool(name and name not in outside)
 
+    own = {address for entrance in entrances for address in entrance.addresses}
     packet_filter: Filter | None = None
     try:
         tables = rules.tables(rules_task.result(), inner)
@@ -119,6 +126,9 @@ def host(engine_socket: str, timeout: float) -> Host:
         ufw_enabled=_ufw_enabled(),
         forwarding={4: _setting("ipv4/ip_forward"), 6: _setting("ipv6/conf/all/forwarding")},
         route_localnet=tuple(name for name in sorted(outside) if _setting(f"ipv4/conf/{name}/route_localnet")),
+        inner_addresses=tuple(
+            a for a in sorted(everywhere - own, key=str) if not a.is_loopback and not a.is_link_local
+        ),
         problems=problems,
         inside=spaces.inside,
         foreign=spaces.foreign,

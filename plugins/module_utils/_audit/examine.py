@@ -78,7 +78,7 @@ def live(engine_socket: str, engine_timeout: float, expected: tuple[Expected, ..
         remedy = "Look at the rules of the packet filter."
         text = f"the packet filter could not be evaluated: {error}."
         return Outcome("live", [unknown("rules-not-examined", text, remedy)], [])
-    return Outcome("live", audited.findings, audited.reachable, _candidates(host, audited.reachable))
+    return Outcome("live", audited.findings, audited.reachable, _candidates(host, audited.reachable), audited.adjacent)
 
 
 def static(paths: Iterable[str], env: Mapping[str, Any], expected: tuple[Expected, ...]) -> Outcome:

@@ -9,9 +9,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.adjacent import adjacent_ways
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.judge_containers import (
     beside_the_firewall,
     judge_containers,
@@ -27,6 +28,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._audit.judge_ne
     judge_routing,
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.judge_ports import (
+    judge_adjacent,
     judge_behind,
     judge_declarations,
     judge_latent,
@@ -35,7 +37,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._audit.judge_po
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.judge_ufw import judge_ufw
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.model import Expected, Finding, ordered
-from ansible_collections.daffathan.platform.plugins.module_utils._audit.reach import Host, served_by, ways_in
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.reach import Host, Way, served_by, ways_in
 
 _FAMILY = {4: "ipv4", 6: "ipv6"}
 
@@ -44,6 +46,7 @@ _FAMILY = {4: "ipv4", 6: "ipv6"}
 class Report:
     findings: list[Finding]
     reachable: list[dict[str, Any]]
+    adjacent: list[dict[str, Any]] = field(default_factory=list)
 
 
 def judge(host: Host, expected: Iterable[Expected]) -> Report:
@@ -53,19 +56,21 @@ def judge(host: Host, expected: Iterable[Expected]) -> Report:
     beside = beside_the_firewall(host)
     reached = {(way.proto, way.port) for way in ways}
     declared = {(entry.proto, entry.port) for entry in entries if not entry.expired(host.today)}
-    findings = [*host.problems, *judge_ways(host, ways, entries)]
+    adjacent = adjacent_ways(host)
+    findings = [*host.problems, *judge_ways(host, ways, entries), *judge_adjacent(host, adjacent, reached | declared)]
     findings += [*judge_published(host, reached, declared), *judge_latent(host, declared)]
     findings += judge_behind(host, reached, declared)
     findings += judge_declarations(host, entries, reached | {(item["proto"], item["port"]) for item in beside})
     findings += [*judge_default(host), *judge_ufw(host, ways, declared), *judge_tables(host), *judge_foreign(host)]
     findings += [*judge_routing(host), *judge_networks(host), *judge_containers(host, entries), *judge_daemon(host)]
-    reachable: list[dict[str, Any]] = [
-        {
-            **{"proto": way.proto, "port": way.port, "family": _FAMILY[way.family], "path": way.path},
-            "address": way.address,
-            "why": way.why(served_by(host, way)[0].text),
-            "limits": list(way.limits),
-        }
-        for way in ways
-    ]
-    return Report(ordered(findings), reachable + beside)
+    reachable = [*(_entry(host, way) for way in ways), *beside]
+    return Report(ordered(findings), reachable, [_entry(host, way) for way in adjacent])
+
+
+def _entry(host: Host, way: Way) -> dict[str, Any]:
+    return {
+        **{"proto": way.proto, "port": way.port, "family": _FAMILY[way.family], "path": way.path},
+        "address": way.address,
+        "why": way.why(served_by(host, way)[0].text),
+        "limits": list(way.limits),
+    }

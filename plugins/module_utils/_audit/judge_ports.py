@@ -19,6 +19,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._audit.model im
     Finding,
     clean,
     finding,
+    parse_address,
     unknown,
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.owners import Owner
@@ -237,4 +238,21 @@ def judge_declarations(host: Host, expected: Iterable[Expected], reachable: set[
             f"{f' ({entry.reason})' if entry.reason else ''}, but nothing answers there.",
             "Remove it from the expected ports, or start what it is for.",
             **{"proto": entry.proto, "port": entry.port, "container": entry.container, "owner": entry.process},
+        )
+
+
+def judge_adjacent(host: Host, ways: Iterable[Way], known: set[Port]) -> Iterator[Finding]:
+    """Sockets that answer at no address of the host's network, and to neighbours all the same."""
+    for way in ways:
+        address = parse_address(way.address)
+        if (way.proto, way.port) in known or not way.inode or (address is not None and address.is_loopback):
+            continue
+        owner = host.owner(way.inode)
+        yield finding(
+            "adjacent-listener",
+            "high",
+            f"{way.port}/{way.proto} at {way.address} answers to neighbours on the same network, who send to that "
+            f"address by way of this host: {way.why(owner.text)}.",
+            f"Let the firewall drop it, bind it to 127.0.0.1, or {DECLARE}.",
+            **{"proto": way.proto, "port": way.port, "owner": owner.process, "host_ip": way.address, "path": "l2"},
         )

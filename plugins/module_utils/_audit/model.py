@@ -110,6 +110,7 @@ class Outcome:
     findings: list[Finding]
     reachable: list[dict[str, Any]] | None = None
     candidates: list[dict[str, Any]] = field(default_factory=list)
+    adjacent: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -122,12 +122,26 @@ def of_process(pid: int) -> str:
     return f"/proc/{pid}/ns/net"
 
 
-def _in_container(pid: int) -> bool:
+def _container(pid: int) -> str | None:
+    """The container a process is in, by its control group; empty for none, None where that cannot be seen."""
     try:
         with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="replace") as handle:
-            return bool(owners.container_of(handle.read(65536)))
+            return owners.container_of(handle.read(65536))
     except OSError:
-        return True
+        return None
+
+
+def of_containers(table: Iterable[Process]) -> dict[str, str]:
+    """The namespaces of containers: identity of a container -> path."""
+    seen = {processes.namespace("self"), ""}
+    found: dict[str, str] = {}
+    for process in sorted(table, key=lambda item: item.pid):
+        if process.namespace not in seen:
+            seen.add(process.namespace)
+            container = _container(process.pid)
+            if container:
+                found[container] = of_process(process.pid)
+    return found
 
 
 def foreign(table: Iterable[Process]) -> dict[str, str]:
@@ -137,7 +151,7 @@ def foreign(table: Iterable[Process]) -> dict[str, str]:
     for process in sorted(table, key=lambda item: item.pid):
         if process.namespace not in seen and len(found) < _MAXIMUM:
             seen.add(process.namespace)
-            if not _in_container(process.pid):
+            if _container(process.pid) == "":
                 found[of_process(process.pid)] = f"{process.name} (pid {process.pid})"
     with contextlib.suppress(OSError):
         for name in sorted(os.listdir(_NAMED)):

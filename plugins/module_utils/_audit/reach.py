@@ -52,6 +52,8 @@ class Host:
     ufw_enabled: str = ""
     forwarding: dict[int, bool] = field(default_factory=lambda: {4: True, 6: True})
     route_localnet: tuple[str, ...] = ()
+    # Addresses of the host on links that nobody comes in by, such as those of bridges.
+    inner_addresses: tuple[Address, ...] = ()
     problems: list[Finding] = field(default_factory=list)
     # The network namespace of a container; None where it could not be entered.
     inside: Callable[[Container], Namespace | None] = lambda container: None
@@ -134,14 +136,15 @@ class Way:
     rules: tuple[str, ...] = ()
 
     def why(self, owner: str) -> str:
-        if self.path == "nat":
+        if self.target:
             origin = origin_of(self.rules)
             by = f"container {self.container}" if self.container else origin
             served = f"published by {by}" if by else "forwarded"
             text = f"{served} (translated to {self.target})"
         else:
-            container = f", container {self.container}" if self.container else ""
-            text = f"{owner or 'a process that cannot be seen'}{container} listens on {self.listening}"
+            process = owner or ("" if self.container else "a process that cannot be seen")
+            container = f"container {self.container}" if self.container else ""
+            text = f"{', '.join(filter(None, (process, container)))} listens on {self.listening}"
         if self.limits:
             text += f", only {' and '.join(self.limits)}"
         return clean(text)
@@ -178,8 +181,14 @@ def ends(host: Host, packet: Packet) -> list[Arrival]:
     """Where a packet ends; none of them is behind a translation or a route the kernel does not forward."""
     if host.filter is None:
         return []
-    found = host.filter.delivered(packet)
-    return [end for end in found if end.packet.local or host.forwarding.get(packet.family, True)]
+    return [end for end in host.filter.delivered(packet) if _routable(host, end.packet)]
+
+
+def _routable(host: Host, packet: Packet) -> bool:
+    """Whether the kernel forwards the packet, or takes it for its own: one to loopback from a network is a martian."""
+    if not packet.local:
+        return host.forwarding.get(packet.family, True)
+    return not packet.destination.is_loopback or (packet.family == 4 and packet.interface in host.route_localnet)
 
 
 def _ways(host: Host, interface: Interface, address: Address, proto: str, port: int) -> Iterator[Way]:
@@ -199,7 +208,8 @@ def _ways(host: Host, interface: Interface, address: Address, proto: str, port: 
 
 def _candidates(host: Host, entrances: list[tuple[Interface, Address]]) -> set[tuple[str, int]]:
     """Ports worth a question: nothing listens on any other, and no rule translates it."""
-    found = {(item.proto, item.port) for item in host.listeners if not item.address.is_loopback}
+    loopback = any(address.is_loopback for _interface, address in entrances)
+    found = {(item.proto, item.port) for item in host.listeners if loopback or not item.address.is_loopback}
     if host.filter is not None:
         for proto in PROTOCOLS:
             found |= {(proto, port) for port in _translated(host.filter, entrances, proto)}
@@ -221,9 +231,13 @@ def _translated(known: Filter, entrances: list[tuple[Interface, Address]], proto
 
 
 def ways_in(host: Host) -> list[Way]:
-    """Every way to every port of every reachable address; of equal ways the least restricted one."""
+    """Every way to every port of every address of the host that is its own on the network."""
+    return ways_at(host, list(host.entrances()))
+
+
+def ways_at(host: Host, entrances: list[tuple[Interface, Address]]) -> list[Way]:
+    """Every way to every port of these addresses; of equal ways the least restricted one."""
     best: dict[tuple[str, int, int, str, str], Way] = {}
-    entrances = list(host.entrances())
     for proto, port in sorted(_candidates(host, entrances)):
         for interface, address in entrances:
             for way in _ways(host, interface, address, proto, port):
@@ -272,10 +286,13 @@ def routed_containers(host: Host) -> list[str]:
 
 def _routed(host: Host, text: str, proto: str, port: int) -> bool:
     address = parse_address(text)
-    if address is None:
-        return False
+    return address is not None and bool(routed_to(host, address, proto, port))
+
+
+def routed_to(host: Host, address: Address, proto: str, port: int) -> list[Arrival]:
+    """How packets of neighbours, for whom this host is a router, get to an address behind it."""
     arrivals = (end for i in host.interfaces for end in ends(host, _packet(i, address, proto, port, local=False)))
-    return any(not end.packet.local for end in arrivals)
+    return [end for end in arrivals if not end.packet.local]
 
 
 def routed_loopback(host: Host) -> list[str]:

@@ -74,5 +74,5 @@ def as_json(outcome: Outcome) -> str:
     content: dict[str, Any] = {"mode": outcome.mode, "summary": summary(outcome.findings, outcome.reachable)}
     content["findings"] = [item.as_dict() for item in outcome.findings]
     if outcome.reachable is not None:
-        content.update(reachable=outcome.reachable, candidates=outcome.candidates)
+        content.update(reachable=outcome.reachable, adjacent=outcome.adjacent, candidates=outcome.candidates)
     return json.dumps(content, indent=2) + "\n"
