@@ -79,6 +79,12 @@ class _Spaces:
         return self._seen.get(self._paths.get(container.id, ""))
 
 
+def _route_localnet(names: set[str]) -> tuple[str, ...]:
+    """The interfaces by which packets to loopback are let in; set for all of them, it counts for each."""
+    everywhere = _setting("ipv4/conf/all/route_localnet")
+    return tuple(name for name in sorted(names) if everywhere or _setting(f"ipv4/conf/{name}/route_localnet"))
+
+
 def host(engine_socket: str, timeout: float) -> Host:
     """Everything the judgement needs, in one pass; the engine and the tools are asked side by side."""
     problems: list[Finding] = []
@@ -125,7 +131,7 @@ def host(engine_socket: str, timeout: float) -> Host:
         daemon=daemon,
         ufw_enabled=_ufw_enabled(),
         forwarding={4: _setting("ipv4/ip_forward"), 6: _setting("ipv6/conf/all/forwarding")},
-        route_localnet=tuple(name for name in sorted(outside) if _setting(f"ipv4/conf/{name}/route_localnet")),
+        route_localnet=_route_localnet(outside),
         inner_addresses=tuple(
             a for a in sorted(everywhere - own, key=str) if not a.is_loopback and not a.is_link_local
         ),

@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime
 import functools
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.daemon import Daemon
@@ -32,6 +32,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._audit.packet i
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.sockets import Listener
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.ufw import Ufw
 
+Entrance = tuple[Interface, Address]
 GUARD_TABLE = "inet daffathan_guard"
 # Of more ports than these that a rule treats alike, only the first and the last are told.
 MOST_ALIKE = 4096
@@ -64,7 +65,7 @@ class Host:
     def guarded(self) -> bool:
         return self.filter is not None and any(table.name == GUARD_TABLE for table in self.filter.tables)
 
-    def entrances(self) -> Iterator[tuple[Interface, Address]]:
+    def entrances(self) -> Iterator[Entrance]:
         """Every interface with every address a packet that comes in by it can be sent to."""
         for interface in self.interfaces:
             for other in self.interfaces:
@@ -134,6 +135,8 @@ class Way:
     container: str = ""
     target: str = ""
     rules: tuple[str, ...] = ()
+    # How many ports are treated like this one, where they are too many to be told one by one.
+    alike: int = 0
 
     def why(self, owner: str) -> str:
         if self.target:
@@ -147,6 +150,8 @@ class Way:
             text = f"{', '.join(filter(None, (process, container)))} listens on {self.listening}"
         if self.limits:
             text += f", only {' and '.join(self.limits)}"
+        if self.alike:
+            text += f"; so are the other {self.alike - 1} ports that the rules treat alike"
         return clean(text)
 
 
@@ -181,13 +186,14 @@ def ends(host: Host, packet: Packet) -> list[Arrival]:
     """Where a packet ends; none of them is behind a translation or a route the kernel does not forward."""
     if host.filter is None:
         return []
-    return [end for end in host.filter.delivered(packet) if _routable(host, end.packet)]
+    return [end for end in host.filter.delivered(packet) if _arrives(host, end.packet)]
 
 
-def _routable(host: Host, packet: Packet) -> bool:
-    """Whether the kernel forwards the packet, or takes it for its own: one to loopback from a network is a martian."""
+def _arrives(host: Host, packet: Packet) -> bool:
+    """Whether the kernel routes what the rules let through."""
     if not packet.local:
         return host.forwarding.get(packet.family, True)
+    # From outside nothing is delivered to loopback, translated or not, unless IPv4 is told to.
     return not packet.destination.is_loopback or (packet.family == 4 and packet.interface in host.route_localnet)
 
 
@@ -200,33 +206,41 @@ def _ways(host: Host, interface: Interface, address: Address, proto: str, port: 
             target = f"{end.packet.destination} port {end.packet.port}"
             yield Way(path="nat", target=target, container=clean(container.name) if container else "", **common)
             continue
-        for item in host.sockets_on(proto, end.packet.port):
-            if item.accepts(end.packet.destination, interface.name):
-                yield Way(path="input", inode=item.inode, listening=f"{item.address}:{item.port}", **common)
-                break
+        items = host.sockets_on(proto, end.packet.port)
+        fitting = [item for item in items if item.accepts(end.packet.destination, interface.name)]
+        if fitting:
+            # The kernel prefers the socket of one address or of one interface to that of all.
+            item = max(fitting, key=lambda item: (bool(item.interface), not item.address.is_unspecified))
+            yield Way(path="input", inode=item.inode, listening=f"{item.address}:{item.port}", **common)
 
 
-def _candidates(host: Host, entrances: list[tuple[Interface, Address]]) -> set[tuple[str, int]]:
-    """Ports worth a question: nothing listens on any other, and no rule translates it."""
+def _candidates(host: Host, entrances: list[Entrance]) -> dict[tuple[str, int], int]:
+    """Ports worth a question, with the number of those that are treated alike and not asked for.
+
+    Nothing listens on any other, and no rule translates it.
+    """
     loopback = any(address.is_loopback for _interface, address in entrances)
-    found = {(item.proto, item.port) for item in host.listeners if loopback or not item.address.is_loopback}
+    found = {(item.proto, item.port): 0 for item in host.listeners if loopback or not item.address.is_loopback}
     if host.filter is not None:
         for proto in PROTOCOLS:
-            found |= {(proto, port) for port in _translated(host.filter, entrances, proto)}
+            for port, alike in _translated(host.filter, entrances, proto).items():
+                found[proto, port] = alike
     return found
 
 
-def _translated(known: Filter, entrances: list[tuple[Interface, Address]], proto: str) -> set[int]:
-    """Ports that a rule translates; of very many that are treated alike only the ends."""
-    found: set[int] = set()
+def _translated(known: Filter, entrances: list[Entrance], proto: str) -> dict[int, int]:
+    """Ports that a rule translates; of very many that are treated alike only the ends, with their number."""
+    found: dict[int, int] = {}
     for family in {address.version for _interface, address in entrances}:
         for ranges in known.port_classes(family, proto):
             packets = (_packet(i, a, proto, ranges[0][0]) for i, a in entrances if a.version == family)
-            if any(known.translates(packet) for packet in packets):
-                if sum(high - low + 1 for low, high in ranges) > MOST_ALIKE:
-                    found |= {ranges[0][0], ranges[-1][1]}
-                else:
-                    found |= {port for low, high in ranges for port in range(low, high + 1)}
+            if not any(known.translates(packet) for packet in packets):
+                continue
+            count = sum(high - low + 1 for low, high in ranges)
+            if count > MOST_ALIKE:
+                found.update({ranges[0][0]: count, ranges[-1][1]: count})
+            else:
+                found.update((port, 0) for low, high in ranges for port in range(low, high + 1))
     return found
 
 
@@ -235,16 +249,16 @@ def ways_in(host: Host) -> list[Way]:
     return ways_at(host, list(host.entrances()))
 
 
-def ways_at(host: Host, entrances: list[tuple[Interface, Address]]) -> list[Way]:
+def ways_at(host: Host, entrances: list[Entrance]) -> list[Way]:
     """Every way to every port of these addresses; of equal ways the least restricted one."""
     best: dict[tuple[str, int, int, str, str], Way] = {}
-    for proto, port in sorted(_candidates(host, entrances)):
+    for (proto, port), alike in sorted(_candidates(host, entrances).items()):
         for interface, address in entrances:
             for way in _ways(host, interface, address, proto, port):
                 key = (way.proto, way.port, way.family, way.path, way.address)
                 rank = (way.opaque, len(way.limits))
                 if key not in best or rank < (best[key].opaque, len(best[key].limits)):
-                    best[key] = way
+                    best[key] = replace(way, alike=alike) if alike and way.path == "nat" else way
     return [best[key] for key in sorted(best)]
 
 
