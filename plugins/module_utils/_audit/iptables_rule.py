@@ -78,8 +78,12 @@ def words_of(line: str) -> list[str]:
     return found
 
 
+# A word that begins with a dash and one of these is a number, or nothing.
+_NOT_A_NAME = frozenset(("", *"0123456789"))
+
+
 def _is_option(word: str) -> bool:
-    return word.startswith("-") and word.__class__ is str and len(word) > 1 and not word[1].isdigit()
+    return word[:1] == "-" and word[1:2] not in _NOT_A_NAME and word.__class__ is str
 
 
 def port_ranges(text: str) -> tuple[Range, ...]:

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import socket
 import struct
@@ -69,14 +70,19 @@ def parse_diag(proto: str, payload: bytes) -> Listener | None:
     group = found.get(_GROUP, b"")
     return Listener(
         proto,
-        # A socket of IPv6 at an IPv4-mapped address takes IPv4 only, ::ffff:0.0.0.0 all of it.
-        plain(ipaddress.ip_address(raw)),
+        _address(raw),
         port,
         found.get(_V6ONLY, b"")[:1] == b"\1",
         _interface(index) if index else "",
         inode,
         struct.unpack("=Q", group)[0] if len(group) == 8 else 0,
     )
+
+
+@functools.lru_cache(maxsize=1024)
+def _address(raw: bytes) -> Address:
+    # A socket of IPv6 at an IPv4-mapped address takes IPv4 only, ::ffff:0.0.0.0 all of it.
+    return plain(ipaddress.ip_address(raw))
 
 
 def _interface(index: int) -> str:
@@ -133,4 +139,4 @@ def _proc_address(text: str) -> tuple[Address, int]:
     data = bytes.fromhex(raw)
     # Each word of the address is in the byte order of the machine.
     data = b"".join(struct.pack(">I", *struct.unpack_from("=I", data, start)) for start in range(0, len(data), 4))
-    return plain(ipaddress.ip_address(data)), int(port, 16)
+    return _address(data), int(port, 16)
