@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import NamedTuple
 
 from ansible_collections.daffathan.platform.plugins.module_utils._audit import conditions
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.matches import (
@@ -78,12 +79,38 @@ def words_of(line: str) -> list[str]:
     return found
 
 
-# A word that begins with a dash and one of these is a number, or nothing.
-_NOT_A_NAME = frozenset(("", *"0123456789"))
+# Between two options. A word that begins with a dash and a digit is a number.
+_BETWEEN = re.compile(r"(?<! !) +(?=(?:! +)?-[^\d\s])")
+_NUMBERS = frozenset("0123456789")
 
 
 def _is_option(word: str) -> bool:
-    return word[:1] == "-" and word[1:2] not in _NOT_A_NAME and word.__class__ is str
+    return word[:1] == "-" and word[1:2] not in _NUMBERS and len(word) > 1 and word.__class__ is str
+
+
+Piece = tuple[str, ...]
+
+
+def pieces_of(line: str) -> list[Piece]:
+    """The options of a rule with what belongs to each: a negation before it, and its values."""
+    if '"' not in line:
+        return [tuple(text.split()) for text in _BETWEEN.split(line)]
+    found: list[list[str]] = []
+    for word in words_of(line):
+        begins = _is_option(word) or (word == "!" and word.__class__ is str)
+        if not found or (begins and found[-1] != ["!"]):
+            found.append([])
+        found[-1].append(word)
+    return [tuple(words) for words in found]
+
+
+class _Part(NamedTuple):
+    """What one option means: a match, the target, or the name of the match that the next options belong to."""
+
+    match: Match | None = None
+    module: str | None = None
+    target: str = ""
+    goto: bool = False
 
 
 def port_ranges(text: str) -> tuple[Range, ...]:
@@ -108,62 +135,49 @@ class RuleParser:
     def __init__(self, family: int, inner: Callable[[Address], bool]) -> None:
         self.family = family
         self.inner = inner
-        self._known: dict[tuple[str, ...], Match | None] = {}
+        self._known: dict[tuple[str, Piece], _Part] = {}
 
     def parse(self, line: str) -> tuple[str, list[Rule]]:
         """The chain of a rule, and the rules it stands for."""
-        words = words_of(line)
-        if len(words) < 2 or words[0] != "-A":
+        head, *pieces = pieces_of(line)
+        if len(head) != 2 or head[0] != "-A":
             raise RuleError(f"{line}: not a rule")
         matches: list[Match] = []
         target, goto, module = "", False, ""
         options: dict[str, str] = {}
-        position = 2
-        while position < len(words):
-            start = position
-            negated = words[position] == "!"
-            position += negated
-            if position >= len(words) or not _is_option(words[position]):
-                raise RuleError(f"{line}: {words[start]} is not an option")
-            option = words[position]
-            position += 1
-            while position < len(words) and not _is_option(words[position]) and words[position] != "!":
-                position += 1
-            values = words[start + negated + 1 : position]
-            if option in ("-j", "-g"):
-                if len(values) != 1 or target:
-                    raise RuleError(f"{line}: not one target")
-                target, goto = values[0], option == "-g"
-            elif target:
-                options[option] = values[0] if values else ""
-            elif option == "-m":
-                if len(values) != 1:
-                    raise RuleError(f"{line}: not the name of a match")
-                module = values[0]
-                self._add(matches, ("-m", module), "", negated, line)
-            else:
-                self._add(matches, (option, *values), module, negated, line)
-                if option == "-p":
-                    module = _PROTOCOLS.get(values[0], values[0])
+        for piece in pieces:
+            if target:
+                options[piece[0]] = piece[1] if len(piece) > 1 else ""
+                continue
+            part = self._known.get((module, piece))
+            if part is None:
+                part = self._known[module, piece] = self._part(piece, module, line)
+            if part.match is not None:
+                matches.append(part.match)
+            if part.module is not None:
+                module = part.module
+            target, goto = part.target, part.goto
+        if "-j" in options or "-g" in options:
+            raise RuleError(f"{line}: more than one target")
         try:
             verdicts = self._verdicts(target, goto, options)
         except (ValueError, RuleError) as error:
             raise RuleError(f"{line}: {error}") from None
-        return words[1], _rules(tuple(matches), verdicts, line)
+        return head[1], _rules(tuple(matches), verdicts, line)
 
-    def _add(self, matches: list[Match], words: tuple[str, ...], module: str, negated: bool, line: str) -> None:
-        key = ("!" if negated else "", module, *words)
-        if key not in self._known:
-            try:
-                if words[0] == "-m":
-                    self._known[key] = _module(words[1])
-                else:
-                    self._known[key] = self._match(words[0], words[1:], module, negated)
-            except (ValueError, IndexError, RuleError) as error:
-                raise RuleError(f"{line}: {' '.join(words)}: {error}") from None
-        match = self._known[key]
-        if match is not None:
-            matches.append(match)
+    def _part(self, piece: Piece, module: str, line: str) -> _Part:
+        negated = piece[0] == "!"
+        option, *values = piece[negated:] or ("",)
+        if not _is_option(option) or any(word == "!" and word.__class__ is str for word in values):
+            raise RuleError(f"{line}: {' '.join(piece)}: not an option")
+        try:
+            if option in ("-j", "-g", "-m"):
+                [name] = values
+                return _Part(_module(name), name) if option == "-m" else _Part(target=name, goto=option == "-g")
+            match = self._match(option, tuple(values), module, negated)
+            return _Part(match, _PROTOCOLS.get(values[0], values[0]) if option == "-p" else None)
+        except (ValueError, IndexError, RuleError) as error:
+            raise RuleError(f"{line}: {' '.join(piece)}: {error}") from None
 
     def _match(self, option: str, values: tuple[str, ...], module: str, negated: bool) -> Match | None:
         """What one option asks; None where the name of its match said all."""

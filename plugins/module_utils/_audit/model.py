@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import hashlib
 import ipaddress
 import re
@@ -163,6 +164,7 @@ def _port(value: object, name: str) -> int:
     return int(text)
 
 
+@functools.lru_cache(maxsize=4096)
 def parse_address(text: str) -> Address | None:
     """An address, without brackets and zone; None for what is not one."""
     try:

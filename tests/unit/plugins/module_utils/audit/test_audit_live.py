@@ -170,7 +170,8 @@ def test_fingerprints_do_not_depend_on_process_ids() -> None:
     "text",
     ["*filter\n:INPUT DROP [0:0]\n", "-A INPUT -j ACCEPT\n", "*filter\n:INPUT DROP [0:0]\n-A LOST -j DROP\nCOMMIT\n"]
     + ["*filter\n:INPUT DROP [0:0]\n-A INPUT -p tcp --dport\nCOMMIT\n", "*filter\nnonsense\nCOMMIT\n"]
-    + ["*filter\n:INPUT DROP [0:0]\n-A INPUT -p tcp --dport http -j ACCEPT\nCOMMIT\n"],
+    + ["*filter\n:INPUT DROP [0:0]\n-A INPUT -p tcp --dport http -j ACCEPT\nCOMMIT\n"]
+    + ['*filter\n:INPUT DROP [0:0]\n-A INPUT -m comment --comment "x" !\nCOMMIT\n'],
 )
 def test_a_rule_set_that_is_cut_or_odd_is_an_error(text: str) -> None:
     with pytest.raises(RuleError):
