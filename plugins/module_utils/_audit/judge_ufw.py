@@ -93,9 +93,12 @@ def _stale(host: Host, ways: Iterable[Way], declared: set[tuple[str, int]]) -> I
     """Rules for ports on which nobody listens and that nobody declared."""
     if host.ufw is None:
         return
-    used = {(item.proto, item.port) for item in host.listeners} | {(way.proto, way.port) for way in ways} | declared
+    used: dict[str, set[int]] = {}
+    listened = ((item.proto, item.port) for item in host.listeners)
+    for proto, port in (*declared, *listened, *((way.proto, way.port) for way in ways)):
+        used.setdefault(proto, set()).add(port)
     for rule, ports in ufw.openings(host.ufw.policy):
-        if any(proto == wanted and port in part for wanted, part in ports for proto, port in used):
+        if any(not used.get(wanted, set()).isdisjoint(part) for wanted, part in ports):
             continue
         proto, part = ports[0]
         yield finding(
