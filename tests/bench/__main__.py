@@ -19,6 +19,8 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "benchmarks.md"
+# A comparison may use the collection itself.
+sys.path.insert(0, str(HERE.parents[1] / ".collections"))
 INTRODUCTION = """# Benchmarks
 
 Written by `make bench`; one comparison alone: `make bench NAME=<name>`. Every comparison runs ours and the peer in the

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ansible_collections.daffathan.platform.plugins.module_utils._audit import (
     collect_engines,
@@ -28,6 +28,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._audit.engine i
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.filter import Filter
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.iptables_rule import RuleError
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.model import Address, Finding, clean, unknown
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.packet import Table
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.parallel import Task
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.processes import Process
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.reach import Host
@@ -85,6 +86,28 @@ def _route_localnet(names: set[str]) -> tuple[str, ...]:
     return tuple(name for name in sorted(names) if everywhere or _setting(f"ipv4/conf/{name}/route_localnet"))
 
 
+def not_evaluated(
+    links: list[interfaces.Link], entrances: list[interfaces.Interface], tables: list[Table]
+) -> Iterator[Finding]:
+    """Ways of packets beside those that are followed."""
+    apart = interfaces.routed_apart(links)
+    if apart:
+        yield unknown(
+            "vrf-not-evaluated",
+            f"what becomes of packets that come in by a part of a VRF is not evaluated: {', '.join(apart)}.",
+            "Look at ip route show vrf NAME and ss -tuln for these interfaces.",
+        )
+    bridges = {link.name for link in links if link.kind == "bridge"} & {item.name for item in entrances}
+    names = [table.name for table in tables if table.name.startswith("bridge ") and table.filters]
+    if bridges and names:
+        yield unknown(
+            "bridge-rules-not-evaluated",
+            f"rules of a bridge are not evaluated, and packets come in by one ({', '.join(sorted(bridges))}): "
+            f"{', '.join(names)}.",
+            "Look at nft list tables bridge.",
+        )
+
+
 def host(engine_socket: str, timeout: float) -> Host:
     """Everything the judgement needs, in one pass; the engine and the tools are asked side by side."""
     problems: list[Finding] = []
@@ -116,6 +139,7 @@ def host(engine_socket: str, timeout: float) -> Host:
     try:
         tables = rules.tables(rules_task.result(), inner)
         packet_filter = Filter(tables, routes.interface, lambda address: address.is_loopback or address in everywhere)
+        problems += not_evaluated(links, entrances, tables)
     except (CommandError, RuleError, nftables.RuleSetError) as error:
         remedy = f"Install iptables and nftables. {_ROOT}"
         problems.append(unknown("rules-not-examined", f"the packet filter could not be read: {error}.", remedy))

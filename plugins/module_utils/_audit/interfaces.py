@@ -102,6 +102,12 @@ def external(known: list[Link], owned: dict[int, list[Address]], inner: frozense
     return found
 
 
+def routed_apart(known: list[Link]) -> list[str]:
+    """Interfaces with routes of their own, as parts of a VRF: what becomes of their packets is not evaluated."""
+    routers = {link.index: link.name for link in known if link.kind == "vrf"}
+    return [f"{link.name} of {routers[link.master]}" for link in known if link.master in routers and link.flags & _UP]
+
+
 @dataclass
 class Routes:
     """Longest prefix wins; enough to tell by which bridge a container is reached."""

@@ -93,6 +93,11 @@ class Table:
     families: tuple[int, ...]
     chains: dict[str, Chain] = field(default_factory=dict)
 
+    @property
+    def filters(self) -> bool:
+        """Whether any packet can end in it."""
+        return any(chain.hook and (chain.rules or chain.policy != "accept") for chain in self.chains.values())
+
 
 class Outcome(NamedTuple):
     """One thing that can become of a packet, and what it depends on."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -84,11 +85,17 @@ def _nft(skip: frozenset[int]) -> list[str]:
     return [task.result() for task in tasks]
 
 
-def read(families: frozenset[int] = frozenset((4, 6))) -> RawRules:
+def families() -> frozenset[int]:
+    """The address families that the kernel speaks; where IPv6 is turned off at boot, ip6tables-save fails."""
+    return frozenset((4, 6) if os.path.exists("/proc/net/if_inet6") else (4,))
+
+
+def read() -> RawRules:
     """Everything at once. What iptables-save turns out not to show is listed by nft afterwards."""
-    saved = {family: Task(functools.partial(_iptables, family)) for family in families}
+    spoken = families()
+    saved = {family: Task(functools.partial(_iptables, family)) for family in spoken}
     try:
-        listing = _nft(families)
+        listing = _nft(spoken)
     except (CommandError, ValueError, KeyError, TypeError):
         # A table that was removed after it was named: once more, in one piece.
         listing = [_output("nft", "-j", "list", "ruleset")]
