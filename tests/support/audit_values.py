@@ -20,21 +20,19 @@ from ansible_collections.daffathan.platform.plugins.module_utils._audit.engine i
     Network,
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.filter import Filter
-from ansible_collections.daffathan.platform.plugins.module_utils._audit.interfaces import Interface, parse_routes
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.interfaces import Interface
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.judge import judge
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.model import Finding, parse_expected
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.owners import Owner
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.reach import Host
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.routes import Routes
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.sockets import Listener
 
 FIXTURES = Path(__file__).resolve().parents[1] / "unit/plugins/module_utils/audit/fixtures"
 HOST4, HOST6 = ipaddress.ip_address("198.51.100.7"), ipaddress.ip_address("2001:db8::7")
-ROUTES = parse_routes(
-    "Iface Destination Gateway Flags RefCnt Use Metric Mask\n"
-    "eth0 00000000 016433C6 0003 0 0 0 00000000\n"
-    "docker0 000011AC 00000000 0001 0 0 0 0000FFFF\n",
-    "",
-)
+ROUTES = Routes()
+ROUTES.add(4, 0, 0, ["eth0"])
+ROUTES.add(4, int(ipaddress.ip_address("172.17.0.0")), 16, ["docker0"])
 GUARD = json.dumps(
     {
         "nftables": [

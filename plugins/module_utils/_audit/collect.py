@@ -19,6 +19,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._audit import (
     nftables,
     owners,
     processes,
+    routes,
     rules,
     sctp,
     sockets,
@@ -118,12 +119,12 @@ def host(engine_socket: str, timeout: float) -> Host:
     try:
         owned = interfaces.addresses()
         links = interfaces.links()
+        ways = routes.read({link.index: link.name for link in links})
         found = sockets.listeners() + sctp.listeners()
     except (sockets.SocketError, netlink.NetlinkError, OSError, ValueError) as error:
         problems.append(unknown("sockets-not-examined", f"the sockets could not be read: {error}.", _ROOT))
-        links, found, owned = [], [], {}
+        links, found, owned, ways = [], [], {}, routes.Routes()
     ufw_files = ufw.read(problems)
-    routes = interfaces.routes()
     running, daemon = engines_task.result()
     problems += asked
     entrances = interfaces.external(links, owned, running.bridges if running else frozenset())
@@ -131,14 +132,16 @@ def host(engine_socket: str, timeout: float) -> Host:
     everywhere = frozenset(address for group in owned.values() for address in group)
 
     def inner(address: Address) -> bool:
-        name = routes.interface(address)
+        name = ways.interface(address)
         return address.is_loopback or bool(name and name not in outside)
 
     own = {address for entrance in entrances for address in entrance.addresses}
     packet_filter: Filter | None = None
     try:
         tables = rules.tables(rules_task.result(), inner)
-        packet_filter = Filter(tables, routes.interface, lambda address: address.is_loopback or address in everywhere)
+        packet_filter = Filter(
+            tables, ways.interface, lambda address: address.is_loopback or address in everywhere, ways.others
+        )
         problems += not_evaluated(links, entrances, tables)
     except (CommandError, RuleError, nftables.RuleSetError) as error:
         remedy = f"Install iptables and nftables. {_ROOT}"

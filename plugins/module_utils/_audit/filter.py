@@ -70,6 +70,8 @@ class Filter:
     tables: list[Table]
     route: Callable[[Address], str]
     local: Callable[[Address], bool]
+    # Interfaces by which a packet may leave as well, where the routes do not decide it alone.
+    others: Callable[[Address], Iterable[str]] = lambda address: ()
     _hooks: dict[tuple[str, int], _Hook] = field(default_factory=dict)
     _ports: dict[tuple[int, str], PortClasses] = field(default_factory=dict)
     _ends: dict[tuple[str, Address, bool, str, int], list[Arrival]] = field(default_factory=dict)
@@ -154,9 +156,10 @@ class Filter:
         for early in self.through("ingress", packet):
             for arrival in self.through("prerouting", early.packet):
                 current, passage = arrival.packet, _joined(early.passage, arrival.passage)
-                if not current.local:
-                    current = current._replace(output_interface=self.route(current.destination))
-                yield Arrival(current, passage, arrival.translation or early.translation)
+                names = [""] if current.local else [self.route(current.destination), *self.others(current.destination)]
+                for name in names:
+                    leaving = current._replace(output_interface=name)
+                    yield Arrival(leaving, passage, arrival.translation or early.translation)
 
     def port_classes(self, family: int, proto: str) -> list[list[Range]]:
         """The ports that are treated alike before the routing decision, one list of ranges per class."""

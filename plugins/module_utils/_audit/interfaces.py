@@ -4,15 +4,14 @@
 #
 # Private to this collection: it may change without notice.
 
-"""The interfaces of the host, their addresses, and its routes."""
+"""The interfaces of the host and their addresses."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ansible_collections.daffathan.platform.plugins.module_utils._audit import netlink
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.model import Address
@@ -106,54 +105,3 @@ def routed_apart(known: list[Link]) -> list[str]:
     """Interfaces with routes of their own, as parts of a VRF: what becomes of their packets is not evaluated."""
     routers = {link.index: link.name for link in known if link.kind == "vrf"}
     return [f"{link.name} of {routers[link.master]}" for link in known if link.master in routers and link.flags & _UP]
-
-
-@dataclass
-class Routes:
-    """Longest prefix wins; enough to tell by which bridge a container is reached."""
-
-    _networks: dict[int, dict[int, dict[int, str]]] = field(default_factory=lambda: {4: {}, 6: {}})
-    _known: dict[Address, str] = field(default_factory=dict)
-
-    def add(self, version: int, network: int, prefix: int, name: str) -> None:
-        self._networks[version].setdefault(prefix, {}).setdefault(network, name)
-
-    def interface(self, address: Address) -> str:
-        found = self._known.get(address)
-        if found is None:
-            found = self._known[address] = next(self._fitting(address), "")
-        return found
-
-    def _fitting(self, address: Address) -> Iterator[str]:
-        number, bits = int(address), address.max_prefixlen
-        for prefix, networks in sorted(self._networks[address.version].items(), reverse=True):
-            name = networks.get(number >> (bits - prefix) << (bits - prefix))
-            if name is not None:
-                yield name
-
-
-def parse_routes(four: str, six: str) -> Routes:
-    """Routes of /proc/net/route and /proc/net/ipv6_route."""
-    routes = Routes()
-    for line in four.splitlines()[1:]:
-        words = line.split()
-        if len(words) >= 8:
-            # Each word is in the byte order of the machine.
-            network, mask = (struct.unpack(">I", struct.pack("=I", int(words[column], 16)))[0] for column in (1, 7))
-            routes.add(4, network & mask, bin(mask).count("1"), words[0])
-    for line in six.splitlines():
-        words = line.split()
-        if len(words) >= 10 and words[9] != "lo":
-            routes.add(6, int(words[0], 16), int(words[1], 16), words[9])
-    return routes
-
-
-def routes() -> Routes:
-    texts = []
-    for path in ("/proc/net/route", "/proc/net/ipv6_route"):
-        try:
-            with open(path, encoding="ascii", errors="replace") as handle:
-                texts.append(handle.read(1 << 22))
-        except OSError:
-            texts.append("")
-    return parse_routes(*texts)

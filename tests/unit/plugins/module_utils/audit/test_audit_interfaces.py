@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import struct
 from typing import Any
@@ -71,25 +70,6 @@ def test_what_is_not_evaluated_is_said(links: tuple[Link, ...], policy: str, fou
     entrances = interfaces.external(list(links), {}, frozenset())
     told = list(collect.not_evaluated(list(links), entrances, tables))
     assert {item.id for item in told} == found and {item.severity for item in told} <= {"unknown"}
-
-
-def test_the_longest_prefix_wins() -> None:
-    routes = interfaces.parse_routes(
-        "Iface Destination Gateway Flags RefCnt Use Metric Mask\n"
-        "eth0 00000000 016433C6 0003 0 0 0 00000000\n"
-        "docker0 000011AC 00000000 0001 0 0 0 0000FFFF\n"
-        "veth7 070011AC 00000000 0005 0 0 0 FFFFFFFF\n",
-        "20010db8000000000000000000000000 40 00000000000000000000000000000000 00 "
-        "00000000000000000000000000000000 00000100 00000001 00000000 00000001 br-six\n",
-    )
-    places = {
-        "172.17.0.7": "veth7",
-        "172.17.0.8": "docker0",
-        "192.0.2.1": "eth0",
-        "2001:db8::1": "br-six",
-        "fd00::1": "",
-    }
-    assert {text: routes.interface(ipaddress.ip_address(text)) for text in places} == places
 
 
 def test_rules_of_ipv6_are_read_where_the_kernel_speaks_it(monkeypatch: pytest.MonkeyPatch) -> None:
