@@ -4,8 +4,13 @@
 
 from __future__ import annotations
 
+import os
+
 from hypothesis import HealthCheck, settings
 
 # How long an example takes says more of the machine, which has other work meanwhile, than of the code.
-settings.register_profile("platform", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("platform")
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# The same examples in every run: what a change breaks is seen at that change. New ones are looked for by `make soak`.
+settings.register_profile("platform", patient, derandomize=True)
+settings.register_profile("soak", patient, max_examples=2000)
+settings.load_profile(os.environ.get("DAFFATHAN_TEST_EXAMPLES", "platform"))

@@ -204,7 +204,7 @@ def _answer(rule: Rule, packet: Packet) -> tuple[tuple[str, ...], bool] | None:
         if result is False:
             return None
         if result is not True:
-            limits += (result.limits,)
+            limits = _joined(limits, (result.limits,))
             opaque = opaque or result.opaque
     return limits, opaque
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.daffathan.platform.plugins.module_utils._audit import iptables, nftables
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.adjacent import adjacent_ways
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.filter import Filter
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.interfaces import Interface
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.owners import Owner
@@ -37,7 +38,7 @@ def listener(port: int, address: str, proto: str = "tcp", **more: Any) -> Listen
     return Listener(proto, ipaddress.ip_address(address), port, inode=1, **more)
 
 
-def ways(*listeners: Listener, rules: str = OPEN, nft: str = "", **more: Any) -> list[Way]:
+def subject(*listeners: Listener, rules: str = OPEN, nft: str = "", **more: Any) -> Host:
     tables = [table for family in (4, 6) for table in iptables.parse(rules, family, inner)] if rules else []
     tables += nftables.parse(nft, inner) if nft else []
     values: dict[str, Any] = {
@@ -46,12 +47,22 @@ def ways(*listeners: Listener, rules: str = OPEN, nft: str = "", **more: Any) ->
         "filter": Filter(tables, lambda address: "docker0" if inner(address) else "eth1", lambda a: a in OWN),
         "owner": lambda inode: Owner(),
         "today": datetime.date(2026, 6, 1),
+        "inner_addresses": (BRIDGE,),
     }
-    return ways_in(Host(**{**values, **more}))
+    return Host(**{**values, **more})
+
+
+def ways(*listeners: Listener, **more: Any) -> list[Way]:
+    return ways_in(subject(*listeners, **more))
 
 
 def reached(*listeners: Listener, **more: Any) -> set[tuple[str, int]]:
     return {(way.address, way.port) for way in ways(*listeners, **more)}
+
+
+def beside(*listeners: Listener, **more: Any) -> set[tuple[str, int]]:
+    """What neighbours reach at addresses that nobody else has a route to."""
+    return {(way.address, way.port) for way in adjacent_ways(subject(*listeners, **more))}
 
 
 def nat(*rules: str, policy: str = "ACCEPT") -> str:
@@ -90,22 +101,22 @@ def test_the_socket_of_one_address_is_told_and_not_the_one_of_all() -> None:
 
 
 def test_neighbours_reach_a_socket_at_a_link_local_address() -> None:
-    assert reached(listener(80, str(LINK6), interface="eth0")) == {(str(LINK6), 80)}
-    assert reached(listener(80, str(LINK6), interface="eth1")) == set()
+    assert beside(listener(80, str(LINK6), interface="eth0")) == {(str(LINK6), 80)}
+    assert beside(listener(80, str(LINK6), interface="eth1")) == set()
 
 
 def test_neighbours_reach_the_address_of_a_bridge_by_another_interface() -> None:
-    assert reached(listener(5432, str(BRIDGE))) == {(str(BRIDGE), 5432)}
-    assert reached(listener(5432, "203.0.113.1")) == set()
+    assert beside(listener(5432, str(BRIDGE))) == {(str(BRIDGE), 5432)}
+    assert beside(listener(5432, "203.0.113.1")) == set()
 
 
 @pytest.mark.parametrize(("opened", "found"), [((), set()), (("eth0",), {("127.0.0.1", 80)})])
 def test_loopback_is_reached_only_where_the_kernel_is_told_to(opened: tuple[str, ...], found: set[Any]) -> None:
     items = (listener(80, "127.0.0.1"), listener(80, "::1"))
-    assert reached(*items, route_localnet=opened) == found
+    assert beside(*items, route_localnet=opened) == found
 
 
-@pytest.mark.parametrize(("opened", "found"), [((), set()), (("eth0",), {str(HOST4), "127.0.0.1"})])
+@pytest.mark.parametrize(("opened", "found"), [((), set()), (("eth0",), {str(HOST4)})])
 def test_a_translation_to_loopback_ends_where_the_kernel_drops_it(opened: tuple[str, ...], found: set[str]) -> None:
     rules = nat("-A PREROUTING -p tcp -m tcp --dport 80 -j DNAT --to-destination 127.0.0.1:80")
     assert {way.address for way in ways(listener(80, "127.0.0.1"), rules=rules, route_localnet=opened)} == found
