@@ -37,6 +37,13 @@ BAD_INPUT: list[tuple[str, dict[str, Any], list[str]]] = [
     ("app name with a slash", {"apps": [app(name="a/b")]}, ["a/b"]),
     ("missing compose file", {"apps": [app(compose="/nonexistent/compose.yml")]}, ["/nonexistent/compose.yml"]),
     ("port out of range", {"apps": [app(services={"ui": {"port": 70000, "routes": ["/"]}})]}, ["70000"]),
+    (
+        "worker with routes",
+        {"apps": [app(services={"mailer": {"routes": ["/mail"]}})]},
+        ["mailer.routes", "/mail", "port"],
+    ),
+    ("unknown strategy", {"apps": [app(services={"ui": {"port": 3000, "strategy": "ramped"}})]}, ["ramped", "rolling"]),
+    ("migration without a command", {"apps": [app(migrate={"service": "ui"})]}, ["command", "migrate"]),
     ("wrong type", {"docker_package_source": "snap"}, ["docker_package_source", "snap"]),
     ("unknown app to deploy", {"app": "nosuch"}, ["nosuch"]),
 ]

@@ -262,11 +262,15 @@ class Rollout:
         """Behind the switch nothing fails the run any more: the new release serves."""
         observed = self.driver.inventory()
         previous = state.previous
-        if previous is not None and previous.id in observed and observed[previous.id].running:
-            self._drain(previous)
+        if previous is not None and previous.id in observed:
+            running = observed[previous.id].running
+            if running:
+                self._drain(previous)
             with self.journal.step("stop", release=previous.id):
+                # Also where it is down: a reboot would bring it back.
                 self.driver.keep(previous, False)
-                self._stop(state, previous)
+                if running:
+                    self._stop(state, previous)
         for release in state.older:
             if release.id in observed and observed[release.id].running:
                 self.driver.stop(release)

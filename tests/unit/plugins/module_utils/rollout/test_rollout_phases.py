@@ -387,6 +387,14 @@ def test_what_the_gateway_names_is_not_removed_when_the_state_is_lost() -> None:
     assert world.containers[release(1).id, "api"].running and world.broken == []
 
 
+def test_release_that_was_down_when_it_was_replaced_is_not_brought_up_by_a_reboot() -> None:
+    world = world_after(present(release(1)))
+    world.containers[release(1).id, "api"].running = False
+    present(release(2))(Driver(world))
+    world.broken.clear()
+    assert assert_settled(world).previous == release(1)
+
+
 def test_release_that_was_ready_is_not_brought_up_by_a_reboot_after_its_undoing() -> None:
     world = world_after(present(release(1)), present(release(2)))
     with pytest.raises(RolloutError):
