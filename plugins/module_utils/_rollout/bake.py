@@ -76,7 +76,7 @@ class Answers:
         try:
             entry = json.loads(line)
             # nginx names every server that it tried.
-            last, status = str(entry["upstream"]).replace(" : ", ",").split(",")[-1].strip(), int(entry["status"])
+            last, status = str(entry["upstream"]).replace(" : ", ",").rpartition(",")[2].strip(), int(entry["status"])
         except (ValueError, KeyError, TypeError):
             return
         if last.rpartition(":")[0] in self.addresses:
