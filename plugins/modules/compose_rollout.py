@@ -51,8 +51,10 @@ options:
       - V(present) makes O(compose_file) with O(env) and O(secrets) the live release.
       - V(rolled_back) returns to the release before. Repeated, it changes nothing.
       - V(absent) removes everything of the app except its volumes.
+      - V(promoted) takes a canary that waits past the step it waits in; V(aborted) takes a canary away. Without a
+        canary under way neither changes anything.
     type: str
-    choices: [present, rolled_back, absent]
+    choices: [present, rolled_back, absent, promoted, aborted]
     default: present
   compose_file:
     description: Path of the compose file on the host. Required with O(state=present).
@@ -90,8 +92,10 @@ options:
         when an interrupted release is repeated, nor when containers of the same content have to be replaced.
       - C(min_uptime) (int, default V(5) for a worker, V(0) for others) is the number of seconds that a container has to
         stay up before it counts as ready.
-      - C(strategy) (str, default V(blue_green)) is V(blue_green), V(rolling) or V(stop_first).
+      - C(strategy) (str, default V(blue_green)) is V(blue_green), V(canary), V(rolling) or V(stop_first).
       - V(blue_green) starts all new containers beside the old ones and switches to them at once.
+      - V(canary) lets a part of the users meet the new version first, as O(canary) says. The other services, and
+        workers, are switched when the canary is promoted.
       - V(rolling) replaces the containers a few at a time behind the gateway, for a host without room for twice the
         C(replicas). Both versions serve meanwhile. C(surge) (int, default V(1)) and C(unavailable) (int, default V(0))
         are how many containers there may be more, and fewer, than C(replicas).
@@ -99,6 +103,33 @@ options:
         as a consumer that relies on the order of its messages. Between the two the service is away, for C(stop_timeout)
         and C(start_timeout) at most; its requests fail meanwhile. Where the new ones do not get ready, the old ones are
         started again.
+    type: dict
+    default: {}
+  canary:
+    description:
+      - How a new release is tried on a part of the users. Required where a service has C(strategy=canary).
+      - C(steps) (list of dict, required) are gone through in order, then the release serves all. Each has C(weight)
+        (int, 1 to 99, growing), the percentage of the users that meet the canary, and C(pause), the seconds the step
+        lasts, or V(manual), which ends the run; O(state=promoted) or O(state=aborted) go on from there.
+      - C(sticky) (str, default V(cookie)) tells users apart by a cookie, by their address (V(client)), or not at all
+        (V(none), each request by itself). A growing weight moves users to the canary and never back.
+      - C(header) (str, default V(X-Canary)) is a request header; V(always) meets the canary, V(never) the live
+        release. Such requests are not part of the analysis. An empty text is no header.
+      - C(analysis) (dict) compares what the canary and the live release answer in the same time. Without it a canary
+        is aborted only where its containers end or become unhealthy.
+      - C(analysis.min_requests) (int, required) is how many requests both have to answer in a step before it can
+        pass.
+      - C(analysis.error_margin) (float, default V(0.5)) is by how many percentage points the canary may fail more
+        often.
+      - C(analysis.max_error_rate) (float) is the highest percentage of errors, whatever the live release does.
+      - C(analysis.max_p95_ratio), C(analysis.max_p99_ratio) (float) are how many times as slow the canary may be, and
+        C(analysis.max_p95_ms), C(analysis.max_p99_ms) (float) how slow.
+      - C(analysis.interval) (int, default V(5)) is the number of seconds between two looks.
+      - C(analysis.max_wait) (int, default V(300)) is how many seconds longer than its pause a step may wait for
+        requests.
+      - C(analysis.on_inconclusive) (str, default V(abort)) is what happens then. With V(pause) the run ends, and a
+        person decides. Too few requests never promote.
+      - The first release of an app, and one that replaces a release that is not healthy, have no canary.
     type: dict
     default: {}
   migrate:
@@ -134,7 +165,9 @@ options:
     elements: str
     default: []
   release:
-    description: With O(state=rolled_back), the id of the release to return to. By default the one before.
+    description:
+      - With O(state=rolled_back), the id of the release to return to. By default the one before.
+      - With O(state=promoted) and O(state=aborted), the id of the canary that is meant. By default the one under way.
     type: str
   keep_releases:
     description:
@@ -189,6 +222,27 @@ EXAMPLES = r"""
       rollback: [./migrate, goto, "{version}"]
       version: [./migrate, version]
 
+- name: Release the app to a tenth of its users, then to half of them when somebody says so, then to all
+  daffathan.platform.compose_rollout:
+    app: labs
+    compose_file: /etc/daffathan/apps/labs/compose.yml
+    domains: [labs.example.com]
+    env:
+      TAG: 1.2.0
+    services:
+      ui: {port: 3000, routes: [/], health: /health, strategy: canary}
+      api: {port: 3001, routes: [/api/], health: /health, strategy: canary}
+    canary:
+      steps:
+        - {weight: 10, pause: manual}
+        - {weight: 50, pause: 300}
+      analysis: {min_requests: 200, max_p95_ratio: 1.5}
+
+- name: Take the canary on
+  daffathan.platform.compose_rollout:
+    app: labs
+    state: promoted
+
 - name: Go back to the release before
   daffathan.platform.compose_rollout:
     app: labs
@@ -241,7 +295,8 @@ operations:
   elements: dict
   contains:
     kind:
-      description: One of V(recover), V(base), V(release), V(route), V(contract), V(rollback), V(remove).
+      description: One of V(recover), V(base), V(release), V(canary), V(promote), V(abort), V(route), V(contract),
+        V(rollback), V(remove).
       type: str
     text:
       description: Why.
@@ -253,6 +308,27 @@ phases:
   returned: always
   type: dict
   sample: {"drain": 133, "fence": 28, "fetch": 412, "ready": 1120, "shift": 160, "start": 840, "stop": 510}
+canary:
+  description: The canary that waits for somebody to promote or abort it.
+  returned: when there is one
+  type: dict
+  contains:
+    release:
+      description: Id of the release.
+      type: str
+    weight:
+      description: Percentage of the users that meet it.
+      type: int
+    step:
+      description: Number of the step it is in, from 1.
+      type: int
+    steps:
+      description: The steps in words.
+      type: list
+      elements: str
+    paused:
+      description: Why it waits.
+      type: str
 drained:
   description: How the old release was drained.
   returned: when a release was drained
@@ -286,7 +362,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._docker.compose
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine import NoEngine
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.runner import Outcome, Runner
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import RolloutError
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.plan import Operation
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.plan import Operation, describe_canary
 
 
 def result_of(app: str, outcome: Outcome) -> dict[str, Any]:
@@ -307,6 +383,9 @@ def result_of(app: str, outcome: Outcome) -> dict[str, Any]:
     result["kept"] = [release.id for release in state.stopped] if state is not None else []
     if state is not None and state.previous is not None:
         result["previous"] = state.previous.id
+    canary = describe_canary(state) if state is not None else None
+    if canary is not None:
+        result["canary"] = canary
     return result
 
 
@@ -321,13 +400,18 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "app": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": ["present", "rolled_back", "absent"], "default": "present"},
+            "state": {
+                "type": "str",
+                "choices": ["present", "rolled_back", "absent", "promoted", "aborted"],
+                "default": "present",
+            },
             "compose_file": {"type": "path"},
             "env": {"type": "dict", "default": {}},
             "secrets": {"type": "dict", "default": {}, "no_log": True},
             "services": {"type": "dict", "default": {}},
             "migrate": {"type": "dict", "default": {}},
             "bake": {"type": "dict", "default": {}},
+            "canary": {"type": "dict", "default": {}},
             "domains": {"type": "list", "elements": "str", "default": []},
             "release": {"type": "str"},
             "keep_releases": {"type": "int", "default": 2},

@@ -85,6 +85,23 @@ apps:
     schema:
       description: Version of the schema, as the last migration told it; none where nothing tells it.
       type: str
+    canary:
+      description: The release that a part of the users meets, in the form of C(live); none where none is under way.
+      type: dict
+      contains:
+        weight:
+          description: Percentage of the users that meet it.
+          type: int
+        step:
+          description: Number of the step it is in, from 1.
+          type: int
+        steps:
+          description: The steps in words.
+          type: list
+          elements: str
+        paused:
+          description: Why it waits for somebody to promote or abort it; none while a run is at work.
+          type: str
     previous:
       description: The release that a rollback returns to, in the form of C(live) with its containers stopped.
       type: dict
@@ -93,8 +110,8 @@ apps:
       type: list
       elements: dict
     history:
-      description: The last 50 events with C(at), C(event) (V(deployed), V(rolled_back), V(failed), V(interrupted))
-        and C(release).
+      description: The last 50 events with C(at), C(event) (V(deployed), V(rolled_back), V(failed), V(aborted),
+        V(interrupted)) and C(release).
       type: list
       elements: dict
 """
@@ -109,13 +126,14 @@ from ansible_collections.daffathan.platform.plugins.module_utils._docker.compose
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine import Engine
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.probe import health_of
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gateway import release_of
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gateway import releases_of
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
     LABEL,
     Release,
     RolloutError,
     parse_app_name,
 )
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.plan import describe_canary
 
 
 def health_of_service(running: list[Any], wanted: int) -> str:
@@ -125,9 +143,9 @@ def health_of_service(running: list[Any], wanted: int) -> str:
     return next((word for word in ("unhealthy", "starting") if word in said), "healthy")
 
 
-def describe_release(driver: ComposeDriver, release: Release | None, routes: dict[str, Any]) -> dict[str, Any] | None:
+def describe_release(driver: ComposeDriver, release: Release | None, routes: dict[str, Any]) -> dict[str, Any]:
     if release is None:
-        return None
+        return {}
     containers = driver.release_containers(release.id)
     services = {}
     for name, service in release.services.items():
@@ -145,7 +163,7 @@ def describe_release(driver: ComposeDriver, release: Release | None, routes: dic
         "release": release.id,
         "colour": release.colour,
         "created": release.created,
-        "loaded": release_of(driver.loaded_generation()) == release.id,
+        "loaded": release.id in releases_of(driver.loaded_generation()),
         "services": services,
     }
 
@@ -154,13 +172,15 @@ def describe_app(engine: Engine, name: str) -> dict[str, Any]:
     state = read_state(name)
     driver = ComposeDriver(engine, name)
     routes = dict(state.route.services) if state.route else {}
+    canary = describe_canary(state)
     return {
         "name": name,
         "domains": list(state.route.domains) if state.route else [],
         "phase": state.phase,
         "schema": state.schema,
-        "live": describe_release(driver, state.live, routes),
-        "previous": describe_release(driver, state.previous, routes),
+        "live": describe_release(driver, state.live, routes) or None,
+        "canary": {**describe_release(driver, state.candidate, routes), **canary} if canary is not None else None,
+        "previous": describe_release(driver, state.previous, routes) or None,
         "older": [describe_release(driver, release, routes) for release in state.older],
         "history": [dict(entry) for entry in state.history],
     }

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.ansible import Run, answer, module
+from tests.support.app import APP
 from tests.support.lab import Host, inside
+from tests.support.load import SITE
 
 APPS = "/var/lib/daffathan/apps"
 GATEWAY_APPS = "/etc/daffathan/gateway/apps"
@@ -59,6 +61,24 @@ def killed_at(host: Host, options: Mapping[str, Any], line: int) -> dict[str, An
 
 def state_of(host: Host, app: str) -> dict[str, Any]:
     return dict(json.loads(host.run("cat", f"{APPS}/{app}/state.json")))
+
+
+def site(host: Host, tag: str) -> dict[str, Any]:
+    """The options of the demo's app. The slow requests of the load take 1.5 s, held connections are ended after 3 s."""
+    live = state_of(host, APP)["live"]["id"]
+    times = {"start_timeout": 20, "drain_timeout": 3}
+    return {
+        "app": APP,
+        "compose_file": f"/etc/daffathan/apps/{APP}/compose.yml",
+        "domains": [SITE],
+        "env": {"TAG": tag, "REGISTRY": "registry.lab:5000", "POSTGRES_IMAGE": "registry.lab:5000/postgres:17"},
+        "secrets": {"DB_PASSWORD": host.run("cat", f"{APPS}/{APP}/releases/{live}/secrets/api/DB_PASSWORD")},
+        "services": {
+            "ui": {"port": 3000, "routes": ["/"], "health": "/health", **times},
+            "api": {"port": 3001, "routes": ["/api/"], "health": "/health", **times},
+            "ai": {"port": 3002, "routes": ["/ai/"], "health": "/health", **times},
+        },
+    }
 
 
 def ask(host: Host, domain: str, path: str) -> str:

@@ -34,6 +34,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._docker.nginx i
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import compose as model_of
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import state as states
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.bake import Answers
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary import Pool
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.driver import Observed
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gateway import generation, render
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
@@ -48,7 +49,9 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model 
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.plan import app_of
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.room import Room
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.split import Split
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import Network, Route, State
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.traffic import Traffic
 
 APPS = "/var/lib/daffathan/apps"
 BASE_TIMEOUT = 600
@@ -109,6 +112,7 @@ class ComposeDriver:
         self.directory = app_directory(app)
         self._old_workers: list[Process] = []
         self._answers: Answers | None = None
+        self._traffic: Traffic | None = None
 
     # State
 
@@ -403,11 +407,11 @@ class ComposeDriver:
                     probe.check_running(self.engine, containers)
         self.engine.each(containers, "update", restart_policy=policy)
 
-    def shift(self, release: Release, route: Route) -> str:
+    def shift(self, release: Release, route: Route, split: Split | None = None) -> str:
         network = self.load().network
         if network is None:
             raise RolloutError(f"state.json of {self.app} names no network. Deploy the app again.")
-        text = render(app_of(self.app, route, release), release, network.gateway)
+        text = render(app_of(self.app, route, release), release, network.gateway, split)
         self._old_workers = self.gateway.load(text)
         return str(generation(text))
 
@@ -416,6 +420,13 @@ class ComposeDriver:
 
     def fence(self, generation: str | None) -> None:
         self.gateway.fence(generation)
+
+    def traffic(self, since: datetime) -> Mapping[str, Pool]:
+        stamp = f"{since.astimezone(timezone.utc):%Y-%m-%dT%H:%M:%S.%f}000Z"
+        if self._traffic is None or self._traffic.begin != stamp:
+            self._traffic = Traffic(self.app, stamp)
+        self._traffic.feed(self.gateway.log(self._traffic.seen))
+        return self._traffic.pools()
 
     def drain(self, release: Release) -> Mapping[str, Any]:
         return probe.wait_drained(self._of(release), release, self._old_workers)

@@ -26,6 +26,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine 
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import compose as model_of
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import plan
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.bake import parse_bake
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary_options import Canary, parse_canary
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.journal import Journal
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
     App,
@@ -82,6 +83,7 @@ class Runner:
             disk=MIB * parse_number("min_free_disk", options.get("min_free_disk", 1024), 0, 10**9),
             memory=MIB * parse_number("min_free_memory", options.get("min_free_memory", 64), 0, 10**9),
         )
+        self.canary: Canary | None = None
 
     def redact(self, text: str) -> str:
         """What a container printed may hold a secret, one of this call or one of a release before."""
@@ -96,6 +98,7 @@ class Runner:
     def run(self) -> Outcome:
         state = self.options["state"]
         app = parse_app(self.options) if state == "present" else None
+        self.canary = parse_canary(self.options.get("canary"), app) if app is not None else None
         wanted = parse_release_id(self.options["release"]) if self.options.get("release") else None
         if app is not None and self.options.get("compose_file") and not os.path.isfile(self.options["compose_file"]):
             raise InputError(f"compose_file: there is no file {self.options['compose_file']} on the host.")
@@ -134,6 +137,8 @@ class Runner:
                 self._present(driver, rollout, app)
             elif state == "rolled_back":
                 self._rolled_back(driver, rollout, wanted)
+            elif state in ("promoted", "aborted"):
+                self._judged(driver, rollout, state, wanted)
             else:
                 self._absent(driver, rollout)
         finally:
@@ -163,6 +168,7 @@ class Runner:
             base_hash=canonical_hash(base) if base is not None else None,
             images=images,
             base_images=base_images,
+            canary=self.canary,
         )
         current = replace(current, base_running=base is None or driver.base_running(base["services"]))
         operations = plan.plan_present(current, desired)
@@ -172,6 +178,8 @@ class Runner:
         if "release" in kinds:
             subnet = state.network.subnet if state.network else None
             planned: Release | None = self._candidate(driver, desired, parts, digests, subnet)
+        elif state.trial is not None and "abort" not in kinds:
+            planned = state.candidate
         else:
             planned = state.live
         self.outcome.operations += operations
@@ -182,6 +190,8 @@ class Runner:
         if not self.apply or not operations:
             return
         driver.check_gateway()
+        if "abort" in kinds:
+            state = rollout.abort()
         if "release" in kinds:
             rollout.fetch([*images.values(), *base_images.values()])
         elif "base" in kinds:
@@ -192,7 +202,10 @@ class Runner:
             state = rollout.apply_base(desired.base_hash, base_images, references)
         if "release" in kinds:
             candidate = self._candidate(driver, desired, parts, digests, network.subnet)
-            state = rollout.deploy(candidate, plan.route_of(app), self.bake)
+            canary = plan.canary_for(current, desired)
+            state = rollout.deploy(candidate, plan.route_of(app), self.bake, canary)
+        elif "canary" in kinds:
+            state = rollout.go_on()
         elif "route" in kinds:
             state = rollout.reroute(plan.route_of(app))
         if "contract" in kinds:
@@ -330,6 +343,26 @@ class Runner:
             if state.network is not None:
                 driver.attach(state.network, plan.served(state.route))
             self.outcome.state = rollout.roll_back(target, state.route)
+
+    def _judged(self, driver: local.ComposeDriver, rollout: Rollout, verb: str, wanted: str | None) -> None:
+        """A person has looked at the canary."""
+        current = self._look(driver, rollout, None)
+        operations = plan.plan_canary(current, "promote" if verb == "promoted" else "abort", wanted)
+        state = current.state
+        self.outcome.operations += operations
+        kinds = {operation.kind for operation in operations}
+        self.outcome.diff = plan.describe(
+            state,
+            self.outcome.operations,
+            release=state.candidate if kinds & {"promote", "canary"} else state.live,
+            route=state.next_route if kinds & {"promote", "canary"} else state.route,
+            base=state.base_images or {},
+        )
+        self.outcome.state = state
+        if not self.apply or not kinds & {"promote", "canary", "abort"}:
+            return
+        driver.check_gateway()
+        self.outcome.state = rollout.abort() if "abort" in kinds else rollout.go_on(promote="promote" in kinds)
 
     def _absent(self, driver: local.ComposeDriver, rollout: Rollout) -> None:
         # What an interrupted run left goes with the rest.

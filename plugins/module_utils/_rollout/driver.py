@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary import Pool
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import Release
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.split import Split
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import Network, Route, State
 
 
@@ -87,8 +89,11 @@ class Driver(Protocol):
     def keep(self, release: Release, always: bool) -> None:
         """Whether the containers come back by themselves after a crash or a reboot."""
 
-    def shift(self, release: Release, route: Route) -> str:
-        """Let the gateway load a configuration that names the release; the generation it was given."""
+    def shift(self, release: Release, route: Route, split: Split | None = None) -> str:
+        """Let the gateway load a configuration that names the release, and a canary; the generation it was given."""
+
+    def traffic(self, since: datetime) -> Mapping[str, Pool]:
+        """What users that were shared out between two releases were answered since then, by the release's id."""
 
     def forget(self) -> None:
         """Let the gateway drop the app."""

@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import re
 
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout import split as splits
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
     App,
     Release,
+    ReleasedService,
     RolloutError,
     canonical_hash,
 )
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.split import Split
 
 PUBLIC = "unix:/run/gateway/public/http.sock"
 ADMIN = "unix:/run/gateway/admin/admin.sock"
@@ -27,13 +30,12 @@ def upstream_name(app: str, service: str) -> str:
     return f"{app}.{service}"
 
 
-def _upstream(app: App, release: Release, name: str) -> str:
-    service = release.services[name]
+def _upstream(name: str, service: ReleasedService) -> str:
     servers = "\n".join(f"    server {address}:{service.port} max_fails=0;" for address in service.addresses)
     # An idle connection is given up before an app server would (the shortest common default is 2 s):
     # a request on a connection that the other side is closing is lost.
-    return f"""upstream {upstream_name(app.name, name)} {{
-    zone {upstream_name(app.name, name)} 64k;
+    return f"""upstream {name} {{
+    zone {name} 64k;
 {servers}
     keepalive 32;
     keepalive_timeout 1s;
@@ -41,9 +43,10 @@ def _upstream(app: App, release: Release, name: str) -> str:
 """
 
 
-def _proxy(app: App, name: str, indent: str) -> str:
+def _proxy(upstream: str, indent: str, directives: str = "") -> str:
     lines = (
-        f"proxy_pass http://{upstream_name(app.name, name)};",
+        *directives.splitlines(),
+        f"proxy_pass http://{upstream};",
         "proxy_http_version 1.1;",
         "proxy_set_header Host $http_host;",
         "proxy_set_header X-Request-ID $gateway_request_id;",
@@ -60,17 +63,22 @@ def _proxy(app: App, name: str, indent: str) -> str:
     return "\n".join(f"{indent}{line}" for line in lines)
 
 
-def _public(app: App) -> str:
+def _public(app: App, release: Release, split: Split | None) -> str:
     locations = []
     for service in app.services:
+        directives, upstream = "", upstream_name(app.name, service.name)
+        if split is not None and service.name in split.services:
+            directives, upstream = splits.for_users(app.name, service.name)
         for route in sorted(service.routes):
-            locations.append(f"    location {route} {{\n{_proxy(app, service.name, ' ' * 8)}\n    }}")
+            locations.append(f"    location {route} {{\n{_proxy(upstream, ' ' * 8, directives)}\n    }}")
     body = "\n".join(locations)
+    cookie = splits.cookie_header(app.name, split) if split is not None else ""
     return f"""server {{
     listen {PUBLIC};
     server_name {" ".join(app.domains)};
     set $gateway_app {app.name};
-    absolute_redirect off;
+    set $gateway_release {release.id};
+{cookie}    absolute_redirect off;
     # A worker that leaves closes its idle connections: a request on its way over one of them would be lost.
     keepalive_timeout 0;
 {body}
@@ -78,7 +86,7 @@ def _public(app: App) -> str:
 """
 
 
-def _east_west(app: App, address: str) -> str:
+def _east_west(app: App, release: Release, address: str, split: Split | None) -> str:
     blocks = []
     ports: dict[int, list[str]] = {}
     for service in app.services:
@@ -96,25 +104,38 @@ def _east_west(app: App, address: str) -> str:
         for name in names:
             default = " default_server" if name == names[0] else ""
             server_names = " ".join([name, f"{name}.{app.network}"])
+            directives, upstream = "", upstream_name(app.name, name)
+            if split is not None and name in split.candidate.services:
+                directives, upstream = splits.for_containers(app.name, name)
             blocks.append(f"""server {{
     listen {address}:{port}{default};
     server_name {server_names};
     set $gateway_app {app.name};
+    set $gateway_release {release.id};
     keepalive_timeout 0;
     location / {{
-{_proxy(app, name, " " * 8)}
+{_proxy(upstream, " " * 8, directives)}
     }}
 }}
 """)
     return "".join(blocks)
 
 
-def render(app: App, release: Release, address: str) -> str:
+def render(app: App, release: Release, address: str, split: Split | None = None) -> str:
     """The file `apps/<app>.conf` for a release; `address` is the gateway's in the network of the app."""
+    named, beside = f"release {release.id} ({release.colour})", ""
+    if split is not None:
+        candidate = split.candidate
+        named += f", canary {candidate.id} ({candidate.colour}) for {split.weight} %"
+        beside = splits.maps(app.name, release, split)
+        tried = [name for name in app.served if name in candidate.services]
+        group = splits.group(app.name)
+        beside += "".join(_upstream(upstream_name(group, name), candidate.services[name]) for name in tried)
     parts = [
-        f"# App {app.name}, release {release.id} ({release.colour}). Written by the module compose_rollout.\n",
-        *(_upstream(app, release, name) for name in app.served),
-        _public(app) if app.domains else "",
+        f"# App {app.name}, {named}. Written by the module compose_rollout.\n",
+        *(_upstream(upstream_name(app.name, name), release.services[name]) for name in app.served),
+        beside,
+        _public(app, release, split) if app.domains else "",
         f"""server {{
     listen {ADMIN};
     server_name {app.name};
@@ -126,10 +147,11 @@ def render(app: App, release: Release, address: str) -> str:
     }}
 }}
 """,
-        _east_west(app, address),
+        _east_west(app, release, address, split),
     ]
     text = "".join(parts)
-    return text.replace(_PLACE, f"{release.id}/{canonical_hash(text)[:12]}")
+    releases = release.id if split is None else f"{release.id}+{split.candidate.id}"
+    return text.replace(_PLACE, f"{releases}/{canonical_hash(text)[:12]}")
 
 
 def generation(text: str | None) -> str | None:
@@ -145,8 +167,13 @@ def generation(text: str | None) -> str | None:
 
 
 def release_of(generation_text: str | None) -> str | None:
-    """The release a generation belongs to."""
-    return generation_text.split("/", 1)[0] if generation_text else None
+    """The release that a generation belongs to; beside a canary, the stable one."""
+    return generation_text.split("/", 1)[0].split("+")[0] if generation_text else None
+
+
+def releases_of(generation_text: str | None) -> frozenset[str]:
+    """All releases that a generation sends requests to."""
+    return frozenset(generation_text.split("/", 1)[0].split("+")) if generation_text else frozenset()
 
 
 def test_configuration(base: str, own: str, others: list[str], directory: str) -> str:

@@ -25,7 +25,7 @@ DOMAIN = re.compile(r"(?:\*\.)?(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-
 ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # A secret becomes a file of this name.
 SECRET_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
-STRATEGIES = ("blue_green", "stop_first", "rolling")
+STRATEGIES = ("blue_green", "canary", "rolling", "stop_first")
 # Seconds that a worker has to stay up before it counts as ready; nothing can be asked of it.
 WORKER_UPTIME = 5
 JOB_TIMES = ("before_start",)

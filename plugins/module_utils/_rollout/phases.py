@@ -20,12 +20,14 @@ from typing import Any
 
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import jobs, plan
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.bake import Bake
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary_options import Canary
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.driver import Driver
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gateway import release_of
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gateway import release_of, releases_of
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.journal import Journal
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import CONTRACT, Release, RolloutError
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.rolling import Rolling, check_ports
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import Route, State
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import Route, State, Trial
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.trial import CanaryAborted, Steps
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.watch import watch
 
 
@@ -59,6 +61,7 @@ class Rollout:
         self.drained: dict[str, Any] = {}
         self.warnings: list[str] = []
         self.jobs = jobs.Jobs(driver, journal, self.warnings)
+        self.steps = Steps(driver, journal, now, sleep, self._save)
 
     def _at(self) -> str:
         return self.now().isoformat(timespec="seconds")
@@ -68,6 +71,9 @@ class Rollout:
     def recover(self) -> State:
         """Finish the run that was interrupted where traffic has moved, undo it where it has not."""
         state = self.driver.load()
+        if state.trial is not None:
+            # Whether it is still wanted is for the caller to say.
+            return self._prune(state)
         if state.candidate is not None:
             with self.journal.step("recover", release=state.candidate.id) as outcome:
                 state = self._settle(state, state.candidate, outcome)
@@ -82,8 +88,10 @@ class Rollout:
 
     def _serves(self, release: Release | None) -> bool:
         """Whether the gateway names the release, in its file or in what it has loaded."""
-        named = (release_of(self.driver.written_generation()), release_of(self.driver.loaded_generation()))
-        return release is not None and release.id in named
+        return release is not None and release.id in self._named()
+
+    def _named(self) -> frozenset[str]:
+        return releases_of(self.driver.written_generation()) | releases_of(self.driver.loaded_generation())
 
     def _settle(self, state: State, candidate: Release, outcome: dict[str, Any]) -> State:
         if state.phase == "undo":
@@ -124,8 +132,8 @@ class Rollout:
             pulled = outcome["pulled"] = self.driver.fetch(references)
         return pulled
 
-    def deploy(self, candidate: Release, route: Route, bake: Bake | None = None) -> State:
-        """A new release beside the live one, then the switch."""
+    def deploy(self, candidate: Release, route: Route, bake: Bake | None = None, canary: Canary | None = None) -> State:
+        """A new release beside the live one, the steps of its canary, then the switch."""
         state = self._save(replace(self.driver.load(), candidate=candidate, next_route=route, phase="start", bake=bake))
         with self._undoing(state, candidate):
             if candidate.jobs:
@@ -133,9 +141,49 @@ class Rollout:
             with self.journal.step("start", release=candidate.id):
                 self.driver.stage(candidate)
                 self.driver.start(plan.beside(candidate, workers=False))
+            self._ready(candidate)
+            if canary is None:
+                state = self._switch(state, candidate, route, self.driver.start, rollback=False)
+            else:
+                # A canary is taken up again after a reboot.
+                self.driver.keep(plan.beside(candidate, workers=False), True)
+        if canary is not None:
+            trial = Trial(canary, keep=self.keep, keep_warm=self.keep_warm)
+            return self._try(self._save(replace(state, phase="canary", trial=trial)), candidate, route)
+        return self._deployed(state)
+
+    def go_on(self, *, promote: bool = False) -> State:
+        """The canary goes on in the step in which its run was interrupted, or in the one after its pause (promote)."""
+        state = self.driver.load()
+        candidate, route = state.candidate, state.next_route
+        if state.trial is None or candidate is None or route is None:
+            raise RolloutError(f"{state.app} has no canary under way. Deploy a release with `canary` first.")
+        self.keep, self.keep_warm = state.trial.keep, state.trial.keep_warm
+        with self._undoing(state, candidate):
+            self._ready(candidate)
+            if promote:
+                state = self.steps.promote(state)
+        return self._try(state, candidate, route)
+
+    def _try(self, state: State, candidate: Release, route: Route) -> State:
+        with self._undoing(state, candidate):
+            state = self.steps.run(state)
+            if state.trial is not None and state.trial.paused is not None:
+                return state
             state = self._switch(state, candidate, route, self.driver.start, rollback=False)
+        return self._deployed(state)
+
+    def _deployed(self, state: State) -> State:
         state = self._finish(state)
         return self.jobs.contract(state) if jobs.contract_due(state) else state
+
+    def abort(self) -> State:
+        """The canary is taken away, and the live release has all users again."""
+        candidate = self.driver.load().candidate
+        if candidate is None:
+            raise RolloutError("no canary is under way.")
+        with self.journal.step("undo", release=candidate.id):
+            return self._undo(self._given_up(), candidate, "aborted")
 
     def roll_back(self, target: Release, route: Route) -> State:
         """The previous release is started again, checked like a new one, and switched to."""
@@ -144,6 +192,7 @@ class Rollout:
             with self.journal.step("start", release=target.id):
                 self.driver.cancel_stop(target)
                 self.driver.resume(plan.beside(target, workers=False))
+            self._ready(target)
             state = self._switch(state, target, route, self.driver.resume, rollback=True)
         return self._finish(state)
 
@@ -162,30 +211,35 @@ class Rollout:
         """Everything of the app except its volumes."""
         # Before anything is remembered: a removal that cannot begin must leave no trace.
         self.driver.check_gateway()
-        state = self._save(replace(self.driver.load(), phase="remove"))
+        state = self._save(replace(self.driver.load(), phase="remove", trial=None))
         if state.live is not None or self.driver.written_generation() is not None:
             with self.journal.step("shift"):
                 self.driver.forget()
             with self.journal.step("fence"):
                 self.driver.fence(None)
-        if state.live is not None:
-            self._drain(state.live)
-            with self.journal.step("stop", release=state.live.id):
-                self.driver.keep(state.live, False)
-                self.driver.stop(state.live)
+        observed = self.driver.inventory()
+        # A run that was interrupted may have left more than one that requests are still on their way to.
+        for release in (state.live, state.candidate, state.previous):
+            if release is not None and release.id in observed and observed[release.id].running:
+                self._drain(release)
+                with self.journal.step("stop", release=release.id):
+                    self.driver.keep(release, False)
+                    self.driver.stop(release)
         with self.journal.step("prune"):
-            for release in sorted(set(self.driver.inventory()) | set(self.driver.release_files())):
-                self.driver.remove(release)
+            for name in sorted(set(self.driver.inventory()) | set(self.driver.release_files())):
+                self.driver.remove(name)
             self.driver.remove_base()
         self.driver.erase()
 
     # Steps
 
+    def _ready(self, candidate: Release) -> None:
+        with self.journal.step("ready", release=candidate.id):
+            self.driver.ready(plan.beside(candidate, workers=False))
+
     def _switch(
         self, state: State, candidate: Release, route: Route, start: Callable[[Release], None], *, rollback: bool
     ) -> State:
-        with self.journal.step("ready", release=candidate.id):
-            self.driver.ready(plan.beside(candidate, workers=False))
         # A worker takes work as soon as it runs: not before the rest of its release is known to be good.
         workers = plan.beside(candidate, workers=True)
         if workers.services:
@@ -299,10 +353,9 @@ class Rollout:
         if self.keep is not None and len(state.kept) > self.keep:
             # The live one and the one before are always kept.
             state = self._save(replace(state, older=state.older[: max(0, self.keep - 2)]))
-        keep = {release.id for release in state.kept}
+        keep = {release.id for release in (*state.kept, state.candidate) if release is not None}
         # What the gateway names is never removed, whatever the state says.
-        named = {release_of(self.driver.written_generation()), release_of(self.driver.loaded_generation())}
-        orphans = sorted((set(self.driver.inventory()) | set(self.driver.release_files())) - keep - named)
+        orphans = sorted((set(self.driver.inventory()) | set(self.driver.release_files())) - keep - self._named())
         if orphans:
             with self.journal.step("prune", releases=orphans):
                 for release in orphans:
@@ -316,8 +369,8 @@ class Rollout:
         except RolloutError as error:
             try:
                 with self.journal.step("undo", release=candidate.id):
-                    state = self._save(replace(self.driver.load(), phase="undo"))
-                    self._undo(state, candidate, "failed")
+                    event = "aborted" if isinstance(error, CanaryAborted) else "failed"
+                    self._undo(self._given_up(), candidate, event)
             except RolloutError as second:
                 raise RolloutError(
                     f"{error}\nTaking the candidate {candidate.id} away failed as well: {second}. The next run does it."
@@ -325,6 +378,10 @@ class Rollout:
             live = f"{state.live.id} keeps serving" if state.live else "there was no live release before"
             lines = (str(error), f"The candidate {candidate.id} was taken away; {live}.", *self.warnings)
             raise RolloutError("\n".join(lines)) from error
+
+    def _given_up(self) -> State:
+        """From here on there is nothing to do with the candidate but to undo it, whoever does it."""
+        return self._save(replace(self.driver.load(), phase="undo", trial=None))
 
     def _undo(self, state: State, candidate: Release, event: str) -> State:
         """Old release live, candidate gone."""
@@ -341,7 +398,7 @@ class Rollout:
         self.driver.keep(candidate, False)
         # A worker may be at its work, and a stream still open.
         self.driver.stop(candidate)
-        if event == "failed":
+        if event != "interrupted":
             # Saved before the files of the candidate go: without them nothing more can be asked of it.
             state = self._save(self.jobs.migrate_back(state, candidate).without_progress(candidate))
         if candidate not in state.stopped:

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary_options import Canary
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.driver import Observed
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gateway import release_of
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.jobs import contract_due
@@ -19,8 +21,10 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model 
     App,
     InputError,
     Release,
+    RolloutError,
     Service,
 )
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.split import Split
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import Route, State
 
 
@@ -34,6 +38,7 @@ class Desired:
     # Pinned references by service.
     images: Mapping[str, str]
     base_images: Mapping[str, str]
+    canary: Canary | None = None
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ class Current:
 
 @dataclass(frozen=True)
 class Operation:
-    """`kind` is one of recover, base, release, route, contract, rollback, remove; `text` says why."""
+    """`kind` is what is done: recover, base, release, canary, promote, abort, route, contract, rollback or remove."""
 
     kind: str
     text: str
@@ -85,7 +90,7 @@ def beside(release: Release, *, workers: bool) -> Release:
         [
             name
             for name, service in release.services.items()
-            if service.strategy == "blue_green" and (service.port is None) is workers
+            if service.strategy in ("blue_green", "canary") and (service.port is None) is workers
         ]
     )
 
@@ -111,15 +116,44 @@ def rolling(release: Release) -> Release:
 
 
 def interrupted(state: State) -> bool:
-    return state.candidate is not None or state.phase != "idle"
+    """A canary under way is no interruption: the next run goes on with it, or takes it away."""
+    return state.trial is None and (state.candidate is not None or state.phase != "idle")
+
+
+def containers(release: Release) -> int:
+    return sum(len(service.addresses) for service in release.services.values())
+
+
+def split_of(state: State) -> Split:
+    """How the users are shared out in the step that a canary is in."""
+    if state.trial is None or state.candidate is None or state.next_route is None:
+        raise RolloutError(f"state.json of {state.app} has no canary.")
+    canary = state.trial.canary
+    beside_live = beside(state.candidate, workers=False)
+    weight = canary.steps[state.trial.step].weight
+    return Split(beside_live, weight, tried(state, state.next_route), canary.sticky, canary.header)
+
+
+def tried(state: State, route: Route) -> frozenset[str]:
+    """The services that a canary lets users meet: they are new only in their version."""
+    if state.live is None or state.route is None:
+        return frozenset()
+    known = {name for name, service in state.route.services.items() if service["routes"]} & set(state.live.services)
+    return frozenset(name for name in known if route.services.get(name, {}).get("strategy") == "canary")
+
+
+def canary_for(current: Current, desired: Desired) -> Canary | None:
+    """The canary of a new release; None where there is nothing good to compare it with."""
+    state = current.state
+    good = serving(state.live, current.observed) and tried(state, route_of(desired.app))
+    return desired.canary if good else None
 
 
 def serving(release: Release | None, observed: Mapping[str, Observed]) -> bool:
     """Whether every container of a release runs and is not ill."""
     if release is None or release.id not in observed:
         return False
-    wanted = sum(len(service.addresses) for service in release.services.values())
-    return observed[release.id].healthy >= wanted
+    return observed[release.id].healthy >= containers(release)
 
 
 def plan_present(current: Current, desired: Desired) -> list[Operation]:
@@ -133,11 +167,17 @@ def plan_present(current: Current, desired: Desired) -> list[Operation]:
         )
     elif desired.base_hash is not None and not current.base_running:
         operations.append(Operation("base", "start base services that do not run"))
-    live = state.live
+    live, candidate = state.live, state.candidate
+    if state.trial is not None and candidate is not None:
+        if candidate.hash == desired.release_hash:
+            return [*operations, *_go_on(state, candidate)]
+        operations.append(Operation("abort", f"take the canary {candidate.id} away: another version is wanted"))
     if live is None:
         operations.append(Operation("release", "first release"))
     elif live.hash != desired.release_hash:
-        operations.append(Operation("release", f"replace {live.id}"))
+        canary = canary_for(current, desired)
+        steps = f" in steps: {', '.join(map(str, canary.steps))}, then all" if canary is not None else ""
+        operations.append(Operation("release", f"replace {live.id}{steps}"))
     elif not serving(live, current.observed):
         operations.append(Operation("release", f"replace {live.id}, whose containers do not all run in good health"))
     elif current.gateway_lost:
@@ -151,12 +191,45 @@ def plan_present(current: Current, desired: Desired) -> list[Operation]:
     return operations
 
 
+def _go_on(state: State, candidate: Release) -> list[Operation]:
+    """What the same version again is to do while its canary is under way."""
+    if state.trial is None or state.trial.paused is not None:
+        return []
+    return [Operation("canary", f"go on with {candidate.id}, whose run was interrupted")]
+
+
+def plan_canary(current: Current, verb: str, wanted: str | None) -> list[Operation]:
+    """Operations of `promote` and `abort`. Without a canary there is nothing to do."""
+    state = current.state
+    operations = []
+    if interrupted(state):
+        operations.append(Operation("recover", f"finish or undo the run that was interrupted in phase {state.phase}"))
+    candidate = state.candidate if state.trial is not None else None
+    if wanted is not None and (candidate is None or candidate.id != wanted):
+        there = f"The one under way is {candidate.id}." if candidate else "None is under way."
+        raise InputError(f"release: {wanted} is no canary of {state.app}. {there}")
+    if candidate is None or state.trial is None:
+        return operations
+    if verb == "abort":
+        return [*operations, Operation("abort", f"take the canary {candidate.id} away")]
+    if state.trial.paused is None:
+        return [*operations, *_go_on(state, candidate)]
+    later = state.trial.canary.steps[state.trial.step + 1 :]
+    steps = ", ".join([*map(str, later), "all"])
+    return [*operations, Operation("promote", f"go on with {candidate.id}: {steps}")]
+
+
 def plan_rollback(current: Current, wanted: str | None) -> tuple[list[Operation], Release | None]:
     """Operations, and the release to go back to."""
     state = current.state
     operations = []
     if interrupted(state):
         operations.append(Operation("recover", f"finish or undo the run that was interrupted in phase {state.phase}"))
+    if state.trial is not None and state.candidate is not None:
+        raise InputError(
+            f"app: {state.app} has the canary {state.candidate.id} under way, beside the release that serves. Take it "
+            "away first, with playbooks/abort.yml or `state: aborted`; that ends what the new version does to users."
+        )
     if state.live is None:
         raise InputError(f"app: {state.app} has no live release on this host, so there is nothing to roll back.")
     if wanted is None and state.previous is not None and state.rolled_back_from == state.previous.id:
@@ -209,6 +282,22 @@ def describe_release(release: Release | None) -> list[str]:
         for name, service in sorted(release.services.items())
     ]
     return lines + [f"job {name}: {job.image}@{job.digest}" for name, job in sorted(release.jobs.items())]
+
+
+def describe_canary(state: State) -> dict[str, Any] | None:
+    """The canary under way, in results and facts."""
+    trial, candidate = state.trial, state.candidate
+    if trial is None or candidate is None:
+        return None
+    steps = trial.canary.steps
+    step = min(trial.step, len(steps) - 1)
+    return {
+        "release": candidate.id,
+        "weight": steps[step].weight,
+        "step": step + 1,
+        "steps": [str(each) for each in steps],
+        "paused": trial.paused,
+    }
 
 
 def describe_route(route: Route | None) -> list[str]:
@@ -277,6 +366,7 @@ def promoted(state: State, candidate: Release, route: Route, *, rollback: bool, 
         route=route,
         next_route=None,
         bake=None,
+        trial=None,
         rolled_back_from=old.id if rollback and old is not None else None,
         progress={key: value for key, value in state.progress.items() if key == candidate.hash},
     )

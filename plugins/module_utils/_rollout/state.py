@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.bake import Bake
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary_options import Canary
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import Release, RolloutError
 
 VERSION = 1
@@ -46,6 +47,20 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Trial:
+    """A canary under way: the step it is in, and since when. One that is not paused has a run at work, or had one."""
+
+    canary: Canary
+    step: int = 0
+    since: str | None = None
+    # Why it waits for a person.
+    paused: str | None = None
+    # What the run that began it was told of the releases before; who promotes it is not asked again.
+    keep: int | None = None
+    keep_warm: int = 0
+
+
+@dataclass(frozen=True)
 class State:
     """`phase` is idle, or the point at which a run was when this was written."""
 
@@ -68,6 +83,8 @@ class State:
     next_route: Route | None = None
     # How the candidate is watched once it serves.
     bake: Bake | None = None
+    # The candidate is a canary, which serves a part of the users beside the live release.
+    trial: Trial | None = None
     history: tuple[Mapping[str, Any], ...] = ()
     # By the hash of the release: the next one of the same content goes on where one was interrupted.
     progress: Mapping[str, Progress] = field(default_factory=dict)
@@ -118,6 +135,7 @@ class State:
             "route": _dump_route(self.route),
             "next_route": _dump_route(self.next_route),
             "bake": vars(self.bake) if self.bake else None,
+            "trial": dict(vars(self.trial), canary=self.trial.canary.to_json()) if self.trial else None,
             "history": list(self.history),
             "progress": {
                 key: {"done": list(value.done), "schema_before": value.schema_before}
@@ -154,6 +172,7 @@ def loads(app: str, text: str | None) -> State:
             route=_route(data["route"]),
             next_route=_route(data["next_route"]),
             bake=Bake(**data["bake"]) if data.get("bake") else None,
+            trial=_trial(data.get("trial")),
             history=tuple(data["history"]),
             progress={
                 key: Progress(tuple(value["done"]), value["schema_before"])
@@ -170,6 +189,10 @@ def loads(app: str, text: str | None) -> State:
 
 def _release(data: Mapping[str, Any] | None) -> Release | None:
     return Release.from_json(data) if data else None
+
+
+def _trial(data: Mapping[str, Any] | None) -> Trial | None:
+    return Trial(**dict(data, canary=Canary.from_json(data["canary"]))) if data else None
 
 
 def _route(data: Mapping[str, Any] | None) -> Route | None:

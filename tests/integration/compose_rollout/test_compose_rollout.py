@@ -24,6 +24,7 @@ from tests.support.rollout import (
     containers_of,
     killed_at,
     rollout,
+    site,
     state_of,
 )
 
@@ -35,24 +36,6 @@ STEPS = ("fetch", "start", "ready", "shift", "fence", "drain", "stop", "prune")
 # Every step of a deploy writes a line before and one after. A kill after `done` differs from one before the next step
 # only where the state is saved in between, around the switch; the simulation of the unit tests is killed everywhere.
 LINES = (1, 3, 5, 6, 7, 8, 9, 10, 11, 13, 15)
-
-
-def site(host: Host, tag: str) -> dict[str, Any]:
-    """The options of the demo's app. The slow requests of the load take 1.5 s, held connections are ended after 3 s."""
-    live = state_of(host, APP)["live"]["id"]
-    times = {"start_timeout": 20, "drain_timeout": 3}
-    return {
-        "app": APP,
-        "compose_file": f"/etc/daffathan/apps/{APP}/compose.yml",
-        "domains": [SITE],
-        "env": {"TAG": tag, "REGISTRY": "registry.lab:5000", "POSTGRES_IMAGE": "registry.lab:5000/postgres:17"},
-        "secrets": {"DB_PASSWORD": host.run("cat", f"{APPS}/{APP}/releases/{live}/secrets/api/DB_PASSWORD")},
-        "services": {
-            "ui": {"port": 3000, "routes": ["/"], "health": "/health", **times},
-            "api": {"port": 3001, "routes": ["/api/"], "health": "/health", **times},
-            "ai": {"port": 3002, "routes": ["/ai/"], "health": "/health", **times},
-        },
-    }
 
 
 def second(host: Host, tag: str, **options: Any) -> dict[str, Any]:

@@ -13,8 +13,13 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import state as states
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary import Counts, Pool
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.driver import Observed
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gateway import generation, render
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gateway import (
+    generation,
+    releases_of,
+    render,
+)
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
     App,
     Job,
@@ -25,6 +30,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model 
     Service,
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.plan import app_of
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.split import Split
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import Network, Route, State
 
 APP = App("labs", ("labs.example.test",), (Service("api", 3001, ("/",), "/health"),))
@@ -57,6 +63,14 @@ ROLLING = App(
         Service("web", 3000, ("/web/",), "/health"),
     ),
 )
+
+
+def pool(requests: int, error_rate: float) -> Pool:
+    """Requests that took 20 ms each; so many of them failed."""
+    counts = Counts()
+    for number in range(requests):
+        counts.add(error=number < error_rate * requests, seconds=0.02)
+    return counts.pool()
 
 
 class Killed(BaseException):
@@ -133,6 +147,8 @@ class World:
     timers: dict[str, Release] = field(default_factory=dict)
     # How far a migration takes the schema; 0 where a release brings none.
     steps_of_schema: int = 1
+    # What part of the users the gateway was told to send to a canary, in the order it was told.
+    shares: list[tuple[str, int]] = field(default_factory=list)
 
     def of(self, release: str) -> dict[str, Container]:
         """The containers of a release by service."""
@@ -191,11 +207,16 @@ class Driver:
         self.fail = fail
         self.fire_at = fire_at
         self.steps = 0
+        # Requests per second of each release, and what part of them fails.
+        self.rps = 10.0
+        self.error_rate: dict[str, float] = {}
 
     def now(self) -> datetime:
         return datetime(2026, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=self.world.time)
 
     def sleep(self, seconds: float) -> None:
+        assert seconds > 0, "waiting for nothing would never end"
+        self.effect("sleep")
         self.world.time += seconds
 
     def effect(self, name: str) -> None:
@@ -323,8 +344,10 @@ class Driver:
             container.restart = "unless-stopped" if always else "no"
         self.effect("kept")
 
-    def shift(self, release: Release, route: Route) -> str:
-        text = render(app_of("labs", route, release), release, NETWORK.gateway)
+    def shift(self, release: Release, route: Route, split: Split | None = None) -> str:
+        text = render(app_of("labs", route, release), release, NETWORK.gateway, split)
+        if split is not None:
+            self.world.shares.append((split.candidate.id, split.weight))
         self.effect("test")
         self._load(text)
         return str(generation(text))
@@ -343,6 +366,12 @@ class Driver:
 
     def fence(self, generation: str | None) -> None:
         self.effect("fence")
+
+    def traffic(self, since: datetime) -> Mapping[str, Pool]:
+        self.effect("traffic")
+        seconds = (self.now() - since).total_seconds()
+        rates = {name: self.error_rate.get(name, 0.0) for name in releases_of(generation(self.world.loaded))}
+        return {name: pool(round(seconds * self.rps), rate) for name, rate in rates.items()}
 
     def drain(self, release: Release) -> Mapping[str, Any]:
         self.effect("drain")

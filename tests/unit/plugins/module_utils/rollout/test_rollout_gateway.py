@@ -17,6 +17,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model 
     RolloutError,
     Service,
 )
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.split import Split
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,13 +34,28 @@ def same_port(value: Release) -> Release:
     return replace(value, services=services)
 
 
+def canary(of: Release) -> Release:
+    services = {
+        name: replace(service, addresses=tuple(address.replace(".1", ".2") for address in service.addresses))
+        for name, service in of.services.items()
+    }
+    return replace(of, id="r20260102t000000-00000002", hash="2" * 64, colour="green", services=services)
+
+
+SPLIT = Split(canary(release("blue")), 10, frozenset(["web"]))
+
+
 @pytest.mark.parametrize(
-    ("name", "app", "of"),
-    [("public", APP, release("blue")), ("internal", INTERNAL, same_port(release("green")))],
-    ids=["public", "internal"],
+    ("name", "app", "of", "split"),
+    [
+        ("public", APP, release("blue"), None),
+        ("internal", INTERNAL, same_port(release("green")), None),
+        ("canary", replace(APP, name="my-labs"), release("blue"), SPLIT),
+    ],
+    ids=["public", "internal", "canary"],
 )
-def test_file_is_as_reviewed(name: str, app: App, of: Release) -> None:
-    assert gateway.render(app, of, ADDRESS) == (GOLDEN / f"{name}.conf").read_text()
+def test_file_is_as_reviewed(name: str, app: App, of: Release, split: Split | None) -> None:
+    assert gateway.render(app, of, ADDRESS, split) == (GOLDEN / f"{name}.conf").read_text()
 
 
 def blocks(text: str, kind: str) -> list[str]:
@@ -121,6 +137,59 @@ def test_generation_names_the_release_and_changes_with_the_content(
     generations = [gateway.generation(text) for text in texts]
     assert {gateway.release_of(generation) for generation in generations} == {release().id}
     assert (generations[0] == generations[1]) == (texts[0] == texts[1])
+
+
+@st.composite
+def splits(draw: st.DrawFn) -> tuple[App, Release, Split]:
+    app, of = draw(cases())
+    beside = canary(of)
+    known = draw(st.sets(st.sampled_from(sorted(of.services))))
+    kept = {name: service for name, service in beside.services.items() if name in known}
+    shared = frozenset(name for name in known if draw(st.booleans()))
+    sticky, header = draw(st.sampled_from(("cookie", "client", "none"))), draw(st.sampled_from(("X-Canary", None)))
+    return app, of, Split(replace(beside, services=kept), draw(st.integers(1, 99)), shared, sticky, header)
+
+
+@given(splits())
+def test_beside_a_canary_every_route_goes_to_both_or_to_the_live_release(case: tuple[App, Release, Split]) -> None:
+    app, of, split = case
+    text = gateway.render(app, of, ADDRESS, split)
+    public = "".join(block for block in blocks(text, "server") if gateway.PUBLIC in block)
+    found = re.findall(r"^    location (\S+) \{\n(?: +set .*\n)* +proxy_pass http://([^;]+);$", public, re.MULTILINE)
+    wanted = [
+        (route, f"${{canary_labs_group}}.{service.name}" if service.name in split.services else f"labs.{service.name}")
+        for service in app.services
+        for route in service.routes
+    ]
+    assert sorted(found) == (sorted(wanted) if app.domains else [])
+    # Whatever a variable may stand for is there: nginx finds out about a missing one with the first request.
+    upstreams = {block.split()[1] for block in blocks(text, "upstream")}
+    for name in split.services | set(split.candidate.services):
+        assert {f"labs.{name}", f"labs--canary.{name}"} <= upstreams
+    assert all(f"{address} labs--canary;" in text for address in split.candidate.addresses)
+    assert (public.count("add_header Set-Cookie") == 1) == (split.sticky == "cookie" and bool(app.domains))
+
+
+@given(splits())
+def test_a_growing_weight_changes_nothing_but_the_share(case: tuple[App, Release, Split]) -> None:
+    app, of, split = case
+    texts = [gateway.render(app, of, ADDRESS, replace(split, weight=weight)) for weight in (7, 70)]
+    differing = [pair for pair in zip(*(text.splitlines() for text in texts)) if pair[0] != pair[1]]
+    assert [len(text.splitlines()) for text in texts] == [len(texts[0].splitlines())] * 2
+    # The heading, the share and the generation; the canary has the places from 0 on.
+    assert len(differing) == 3
+    assert differing[1] == ("    7% canary;", "    70% canary;")
+    assert f"{differing[1][0]}\n    * stable;" in texts[0]
+
+
+@given(splits())
+def test_a_generation_beside_a_canary_names_both(case: tuple[App, Release, Split]) -> None:
+    app, of, split = case
+    found = gateway.generation(gateway.render(app, of, ADDRESS, split))
+    assert gateway.release_of(found) == of.id
+    assert gateway.releases_of(found) == {of.id, split.candidate.id}
+    assert gateway.releases_of(gateway.generation(gateway.render(app, of, ADDRESS))) == {of.id}
+    assert gateway.releases_of(None) == frozenset()
 
 
 def test_a_file_edited_by_hand_is_told() -> None:

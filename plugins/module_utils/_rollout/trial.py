@@ -1,0 +1,154 @@
+# Copyright (c) 2026, the daffathan.platform authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Private to this collection: it may change without notice.
+
+"""The steps of a canary: share out the users, look at what both releases answer, then go on, wait, or give up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout import canary as analysis
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout import plan
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary import Pool, Verdict
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary_options import Canary, Step
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.driver import Driver
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.journal import Journal
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import Release, RolloutError
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import Route, State, Trial
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.watch import FAILURES
+
+# Seconds between looks at the containers where no requests are analysed.
+LOOK = 5
+
+
+class CanaryAborted(RolloutError):
+    """The canary is not to serve."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a state with a canary under way has, for certain."""
+
+    trial: Trial
+    live: Release
+    candidate: Release
+    route: Route
+
+    @property
+    def policy(self) -> Canary:
+        return self.trial.canary
+
+
+def parts_of(state: State) -> Parts:
+    if state.trial is None or state.live is None or state.candidate is None or state.route is None:
+        raise RolloutError(f"state.json of {state.app} has a canary without its releases. Deploy {state.app} again.")
+    return Parts(state.trial, state.live, state.candidate, state.route)
+
+
+class Steps:
+    """Takes a canary through the steps that it has left. `save` keeps a state and returns it."""
+
+    def __init__(
+        self,
+        driver: Driver,
+        journal: Journal,
+        now: Callable[[], datetime],
+        sleep: Callable[[float], None],
+        save: Callable[[State], State],
+    ) -> None:
+        self.driver = driver
+        self.journal = journal
+        self.now = now
+        self.sleep = sleep
+        self.save = save
+        # Looks in a row at which a container of the canary did not answer.
+        self._ill = 0
+
+    def run(self, state: State) -> State:
+        """The state has passed all steps, or waits for a person. :raises CanaryAborted: the canary is bad."""
+        # Before the gateway names it: after a reboot, what the gateway names has to come back.
+        self.driver.keep(plan.beside(parts_of(state).candidate, workers=False), True)
+        while True:
+            parts = parts_of(state)
+            if parts.trial.step == len(parts.policy.steps):
+                return state
+            step = parts.policy.steps[parts.trial.step]
+            with self.journal.step("canary", release=parts.candidate.id, weight=step.weight):
+                self.driver.fence(self.driver.shift(parts.live, parts.route, plan.split_of(state)))
+            state = self._save(state, since=self.now().isoformat())
+            why = self._watch(parts_of(state), step)
+            if why is not None:
+                self.journal.write("pause", "canary", release=parts.candidate.id, weight=step.weight, why=why)
+                return self._save(state, paused=why)
+            state = self._save(state, step=parts.trial.step + 1)
+
+    def promote(self, state: State) -> State:
+        """Past the step at which the canary waits, unless what it answered meanwhile speaks against it."""
+        parts = parts_of(state)
+        if parts.policy.analysis is not None:
+            self._raise_if_bad(parts, self._look(parts, over=False))
+        return self._save(state, step=parts.trial.step + 1, paused=None)
+
+    def _save(self, state: State, **changes: Any) -> State:
+        return self.save(replace(state, trial=replace(parts_of(state).trial, **changes)))
+
+    def _watch(self, parts: Parts, step: Step) -> str | None:
+        """Why the canary has to wait for a person after the step; None when it may go on."""
+        policy = parts.policy
+        # Without somebody to look at it, a step that waits for a person is looked at until it is known to be good.
+        least = step.pause or 0
+        longest = least + (policy.max_wait if policy.analysis is not None else 0)
+        begun = self.now()
+        while True:
+            passed = (self.now() - begun).total_seconds()
+            verdict = self._look(parts, over=passed >= longest)
+            self._raise_if_bad(parts, verdict)
+            if verdict.kind == analysis.INCONCLUSIVE:
+                if policy.on_inconclusive == "abort" and step.pause is not None:
+                    raise CanaryAborted(
+                        f"canary {parts.candidate.id}: nothing is known after {longest} s with {step.weight} % of the "
+                        f"users: {verdict.why}. Raise `canary.analysis.max_wait` or the pause of the step, lower "
+                        "`min_requests`, or set `on_inconclusive: pause`."
+                    )
+                return f"inconclusive: {verdict.why}"
+            if passed >= least and verdict.kind == analysis.PROMOTE:
+                return None if step.pause is not None else "waits to be promoted"
+            pause = policy.interval if policy.analysis is not None else LOOK
+            left = longest - passed if passed >= least else least - passed
+            self.sleep(max(0.0, min(pause, left)))
+
+    def _look(self, parts: Parts, *, over: bool) -> Verdict:
+        """What is known of the canary since the step began."""
+        try:
+            ill = self.driver.unwell(plan.beside(parts.candidate, workers=False))
+        except RolloutError as error:
+            return Verdict(analysis.ABORT, str(error))
+        self._ill = self._ill + 1 if ill else 0
+        if ill:
+            waiting = analysis.INCONCLUSIVE if over else analysis.CONTINUE
+            return Verdict(analysis.ABORT if self._ill >= FAILURES else waiting, ill)
+        if parts.policy.analysis is None:
+            return Verdict(analysis.PROMOTE, "its containers are healthy")
+        pools = self.driver.traffic(datetime.fromisoformat(str(parts.trial.since)))
+        stable, canary = (pools.get(release.id, Pool()) for release in (parts.live, parts.candidate))
+        verdict = analysis.decide(stable, canary, parts.policy.analysis, over=over)
+        self.journal.write(
+            *("look", "canary"),
+            release=parts.candidate.id,
+            verdict=verdict.kind,
+            why=verdict.why,
+            canary=analysis.describe(canary),
+            stable=analysis.describe(stable),
+        )
+        return verdict
+
+    def _raise_if_bad(self, parts: Parts, verdict: Verdict) -> None:
+        if verdict.kind == analysis.ABORT:
+            weight = parts.policy.steps[parts.trial.step].weight
+            raise CanaryAborted(f"canary {parts.candidate.id}, met by {weight} % of the users: {verdict.why}.")
