@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -31,9 +31,21 @@ class Task(Generic[T]):
         except BaseException as error:  # pylint: disable=broad-exception-caught  # raised again by result()
             self._error = error
 
+    def wait(self) -> None:
+        """Until the call has ended, in whatever way."""
+        self._thread.join()
+
     def result(self) -> T:
         """What the call returned; what it raised is raised here."""
-        self._thread.join()
+        self.wait()
         if self._error is not None:
             raise self._error
         return self._value[0]
+
+
+def results(tasks: Iterable[Task[T]]) -> list[T]:
+    """What all of them returned. None runs any more when one of them raises: who forks must be alone."""
+    known = list(tasks)
+    for task in known:
+        task.wait()
+    return [task.result() for task in known]

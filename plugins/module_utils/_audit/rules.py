@@ -17,7 +17,7 @@ from typing import NamedTuple
 from ansible_collections.daffathan.platform.plugins.module_utils._audit import iptables, nftables
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.model import Address
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.packet import Table
-from ansible_collections.daffathan.platform.plugins.module_utils._audit.parallel import Task
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.parallel import Task, results
 from ansible_collections.daffathan.platform.plugins.module_utils._common.command import CommandError, run
 
 _COMMAND_TIMEOUT = 20.0
@@ -68,6 +68,9 @@ def _iptables(family: int) -> Saved:
         if error.completed.rc == _NOT_FOUND and not legacy:
             return Saved("", "", complete=False)
         raise
+    finally:
+        if other is not None:
+            other.wait()
     native = "(nf_tables)" in text
     # Where iptables is that of the legacy backend, it has shown those tables itself.
     shown = other.result() if other is not None and native else ""
@@ -81,8 +84,7 @@ def _nft(skip: frozenset[int]) -> list[str]:
     names = [(t["family"], t["name"]) for t in tables if not nftables.covered(t["family"], t["name"], skip)]
     if len(names) > _SINGLE_TABLES:
         return [_output("nft", "-j", "list", "ruleset")]
-    tasks = [Task(functools.partial(_output, "nft", "-j", "list", "table", *name)) for name in names]
-    return [task.result() for task in tasks]
+    return results([Task(functools.partial(_output, "nft", "-j", "list", "table", *name)) for name in names])
 
 
 def families() -> frozenset[int]:
@@ -93,14 +95,14 @@ def families() -> frozenset[int]:
 def read() -> RawRules:
     """Everything at once. What iptables-save turns out not to show is listed by nft afterwards."""
     spoken = families()
-    saved = {family: Task(functools.partial(_iptables, family)) for family in spoken}
+    saved = [Task(functools.partial(_iptables, family)) for family in spoken]
     try:
-        listing = _nft(spoken)
+        listing, told = _nft(spoken), True
     except (CommandError, ValueError, KeyError, TypeError):
-        # A table that was removed after it was named: once more, in one piece.
-        listing = [_output("nft", "-j", "list", "ruleset")]
-    found = {family: task.result() for family, task in saved.items()}
-    if not all(item.complete for item in found.values()):
+        # Such as a table that was removed after it was named: once more, in one piece.
+        listing, told = [], False
+    found = dict(zip(spoken, results(saved)))
+    if not told or not all(item.complete for item in found.values()):
         listing = [_output("nft", "-j", "list", "ruleset")]
     return RawRules(found, listing)
 
