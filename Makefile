@@ -102,9 +102,10 @@ bench: setup-dev ## measured comparisons; NAME=<name> runs one and prints its fi
 	@tests/tools/peers.sh $(BIN) .build/bench requirements-bench.txt tests/bench/package.json
 	@$(BIN)/python -m tests.bench $(NAME)
 
-soak: setup-dev lab ## the long runs that CI has no time for: new examples, all cases on other releases, an hour of deploys
+soak: setup-dev lab ## the long runs that CI has no time for: new examples, all cases on other releases and engines, an hour of deploys
 	DAFFATHAN_TEST_EXAMPLES=soak $(BIN)/python -m pytest -q tests/unit/plugins
 	DAFFATHAN_TEST_SUITE=bookworm $(LAB_TESTS) -n 2 --dist loadfile tests/integration/ufw_policy
+	DAFFATHAN_TEST_ENGINES="20.10 28" $(LAB_TESTS) tests/integration/port_audit/test_truth.py
 	$(LAB_TESTS) tests/soak
 
 build: setup ## dist/daffathan-platform-<version>.tar.gz
