@@ -23,6 +23,10 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model 
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import Route, State, Trial
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.watch import FAILURES
 
+UNSEEN = (
+    "No request of a user was seen at all: where there were some, the gateway is older than this collection; run role "
+    "daffathan.platform.gateway"
+)
 # Seconds between looks at the containers where no requests are analysed.
 LOOK = 5
 
@@ -138,6 +142,8 @@ class Steps:
         pools = self.driver.traffic(datetime.fromisoformat(str(parts.trial.since)))
         stable, canary = (pools.get(release.id, Pool()) for release in (parts.live, parts.candidate))
         verdict = analysis.decide(stable, canary, parts.policy.analysis, over=over)
+        if over and not pools:
+            verdict = replace(verdict, why=f"{verdict.why}. {UNSEEN}")
         self.journal.write(
             *("look", "canary"),
             release=parts.candidate.id,

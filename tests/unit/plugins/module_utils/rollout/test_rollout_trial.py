@@ -224,6 +224,15 @@ def test_without_requests_nothing_is_promoted() -> None:
     assert assert_settled(world).live == release(1)
 
 
+def test_a_gateway_that_does_not_say_which_release_it_chose_is_told() -> None:
+    world = world_after(FIRST)
+    driver = Driver(world)
+    driver.traffic = lambda since: {}  # type: ignore[method-assign]
+    with pytest.raises(RolloutError, match=r"(?s)nothing is known after.*run role daffathan.platform.gateway"):
+        present(release(2))(driver)
+    assert assert_settled(world).live == release(1)
+
+
 def test_without_requests_a_person_may_decide() -> None:
     world = world_after(FIRST)
     driver = Driver(world)
