@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import plan
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.bake import Bake
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary import Analysis
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary_options import Canary, Step
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gateway import generation, releases_of
@@ -26,7 +27,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model 
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.phases import Rollout
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import State, loads
 
-from tests.unit.plugins.module_utils.rollout.simulation import Driver, Killed, World
+from tests.unit.plugins.module_utils.rollout.simulation import JOBS, Driver, Killed, World
 from tests.unit.plugins.module_utils.rollout.simulation import release as release_of_app
 from tests.unit.plugins.module_utils.rollout.test_rollout_phases import (
     Run,
@@ -65,22 +66,22 @@ def current_of(driver: Driver, state: State) -> plan.Current:
     return plan.Current(state, driver.inventory(), driver.written_generation(), driver.loaded_generation())
 
 
-def present(candidate: Release, canary: Canary | None = TIMED) -> Run:
+def present(candidate: Release, canary: Canary | None = TIMED, *, app: App = APP, bake: Bake | None = None) -> Run:
     """What the module does with `state: present`."""
 
     def run(driver: Driver) -> State:
         rollout = rollout_of(driver, keep=2)
         state = rollout.recover()
         current = current_of(driver, state)
-        desired = plan.Desired(APP, candidate.hash, None, {}, {}, canary)
+        desired = plan.Desired(app, candidate.hash, None, {}, {}, canary)
         kinds = {operation.kind for operation in plan.plan_present(current, desired)}
         if "abort" in kinds:
             state = rollout.abort()
         if "release" in kinds:
-            return rollout.deploy(candidate, plan.route_of(APP), canary=plan.canary_for(current, desired))
+            return rollout.deploy(candidate, plan.route_of(app), bake, plan.canary_for(current, desired))
         if "canary" in kinds:
             return rollout.go_on()
-        return rollout.reroute(plan.route_of(APP)) if "route" in kinds else state
+        return rollout.reroute(plan.route_of(app)) if "route" in kinds else state
 
     return run
 
@@ -427,6 +428,40 @@ def test_a_worker_that_does_not_start_at_the_promotion_undoes_it(ill: str) -> No
     with pytest.raises(RolloutError, match="keeps serving"):
         present(release(2, ill=ill))(Driver(world))
     assert assert_settled(world).live == release(1)
+
+
+MIGRATED = replace(JOBS, services=(replace(JOBS.services[0], strategy="canary"),))
+
+
+def migrated(number: int) -> Release:
+    return release_of_app(number, app=MIGRATED)
+
+
+def test_the_migration_of_a_canary_that_is_aborted_is_undone() -> None:
+    world = world_after(present(migrated(1), app=MIGRATED))
+    driver = Driver(world)
+    driver.error_rate = {migrated(2).id: 0.2}
+    with pytest.raises(RolloutError, match="keeps serving"):
+        present(migrated(2), app=MIGRATED)(driver)
+    assert (assert_settled(world).live, world.schema) == (migrated(1), 1)
+
+
+def test_the_schema_shrinks_only_once_the_canary_serves_all() -> None:
+    world = world_after(present(migrated(1), app=MIGRATED), present(migrated(2), MANUAL, app=MIGRATED))
+    assert [job for name, job in world.done if name == "hash2"].count("migrate.after") == 0
+    promoted(Driver(world))
+    assert [job for name, job in world.done if name == "hash2"].count("migrate.after") == 1
+    assert assert_settled(world).live == migrated(2)
+
+
+def test_a_release_that_turns_out_bad_behind_its_canary_is_switched_back_from() -> None:
+    world = world_after(FIRST)
+    world.answers = (100, 10)
+    with pytest.raises(RolloutError, match=r"(?s)bake: 10 of 100 requests.*keeps serving"):
+        present(release(2), bake=Bake(30))(Driver(world))
+    state = assert_settled(world)
+    assert (state.live, state.history[-1]["event"]) == (release(1), "failed")
+    assert world.shares[-1] == (release(2).id, 50)
 
 
 def test_what_is_paused_outlives_a_reboot() -> None:
