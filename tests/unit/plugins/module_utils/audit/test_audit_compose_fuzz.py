@@ -24,7 +24,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._audit.composem
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.composeports import PortError
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.composeyaml import ComposeError, documents
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.model import Finding
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 TODAY = datetime.date(2026, 6, 1)
@@ -117,7 +117,6 @@ MODEL = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=300)
 @given(MODEL)
 def test_no_model_breaks_the_judgement(model: dict[str, Any]) -> None:
     try:
@@ -290,7 +289,6 @@ NODES: st.SearchStrategy[tuple[Node, ...]] = st.recursive(
 )
 
 
-@settings(max_examples=500)
 @given(NODES, st.dictionaries(st.sampled_from(["A", "B", "_x1"]), st.sampled_from(["", "127.0.0.1", "$A", "0"])))
 def test_variables_come_to_what_a_second_way_says(nodes: tuple[Node, ...], given_env: dict[str, str]) -> None:
     env = {**given_env, "EMPTY": ""}
