@@ -151,7 +151,9 @@ options:
   engine_socket:
     description:
       - Unix socket of Docker's engine. The environment variable E(DOCKER_HOST) is not looked at, so that no remote
-        engine is examined by mistake.
+        engine is examined by mistake; where it names one, a finding says so.
+      - The sockets of Podman and of engines that users run (below C(/run/user)), and those that a running C(dockerd)
+        names, are asked as well. An engine that is installed and does not run is not started by the question.
     type: path
     default: /run/docker.sock
   engine_timeout:

@@ -20,6 +20,8 @@ from ansible_collections.daffathan.platform.plugins.module_utils._audit.processe
 
 _BINARIES = ("/usr/sbin/dockerd", "/usr/bin/dockerd", "/usr/local/bin/dockerd", "/snap/bin/dockerd", "/snap/bin/docker")
 _PODMAN = ("/usr/bin/podman", "/usr/local/bin/podman")
+# Podman leaves these once it has run since the last boot.
+_PODMAN_USED = ("/run/libpod/alive", "/run/libpod/alive.lck")
 _UNITS = ("docker.service", "snap.docker.dockerd.service")
 _ROOT = "Run the module as root (become: true)."
 # A file of the same second as the start was there before it: times of files are coarse.
@@ -173,15 +175,14 @@ def look(
 
 def _podman_without_socket() -> list[Finding]:
     """Rootful podman needs no service to run containers; without its socket only the packet filter tells of them."""
-    kept = any(os.path.exists(f"/run/libpod/{name}") for name in ("alive", "alive.lck"))
-    if not kept or not any(os.path.exists(binary) for binary in _PODMAN):
+    used = any(os.path.exists(path) for path in _PODMAN_USED)
+    if not used or not any(os.path.exists(binary) for binary in _PODMAN):
         return []
     evidence = "podman is used on this host, but there is no socket /run/podman/podman.sock: its stopped containers "
     return [
-        finding(
+        unknown(
             "podman-not-asked",
-            "low",
-            f"{evidence}and mounts are not examined; what it publishes now is seen in the packet filter.",
+            f"{evidence}and mounts could not be examined; what it publishes now is seen in the packet filter.",
             "systemctl enable --now podman.socket",
         )
     ]

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ansible_collections.daffathan.platform.plugins.module_utils._audit import units
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.engine import (
     Container,
     Engine,
@@ -126,6 +127,8 @@ def read(path: str, timeout: float, label: str = "docker", user: str = "") -> En
         except EngineError as error:
             engine.problems.append(f"{path}: container {_name(item)}: {error}")
     engine.containers = shared_networks(_completed(path, timeout, engine, containers))
+    if label == "podman" and not user and not _podman_restarts():
+        engine.containers = [replace(item, starts_at_boot="") for item in engine.containers]
     rootless = bool(user) or engine.rootless
     if engine.swarm and engine.manager:
         answers.update(ask(path, ("/services",), timeout))
@@ -142,6 +145,11 @@ def read(path: str, timeout: float, label: str = "docker", user: str = "") -> En
         for item in engine.containers
     ]
     return engine
+
+
+def _podman_restarts() -> bool:
+    """Podman has no daemon that would start containers: a unit of its own does it at boot, where it is enabled."""
+    return units.enabled("podman-restart.service")
 
 
 def _target(path: str) -> str:

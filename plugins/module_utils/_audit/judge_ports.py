@@ -151,13 +151,14 @@ def judge_published(host: Host, reachable: set[Port], declared: set[Port]) -> It
         if container.rootless or (binding.proto, binding.port) in reachable | declared:
             continue
         severity = "medium" if host.filter is not None else PUBLISHED_SEVERITY[kind]
+        address = binding.host_ip or "0.0.0.0"
         state = "only the firewall keeps it in" if host.filter is not None else "the firewall could not be examined"
         yield finding(
             "published-port-blocked" if host.filter is not None else "published-port",
             severity,
-            f"container {container.name} publishes {binding.host_ip}:{binding.port}/{binding.proto}; {state}.",
+            f"container {container.name} publishes {address}:{binding.port}/{binding.proto}; {state}.",
             f'Publish it on loopback ("127.0.0.1:{binding.port}:{binding.target}") and create the container again.',
-            **_place(container, binding, binding.host_ip, "nat"),
+            **_place(container, binding, address, "nat"),
         )
     for service in host.engine.services if host.engine else []:
         for binding, mode in service.ports:

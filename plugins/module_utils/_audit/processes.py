@@ -34,11 +34,18 @@ def scan(root: str = "/proc") -> list[Process]:
     """Every process. One that vanishes meanwhile is none."""
     found = []
     for name in os.listdir(root):
-        if not name.isdigit():
-            continue
-        with contextlib.suppress(OSError):
-            with open(f"{root}/{name}/comm", encoding="utf-8", errors="replace") as handle:
-                command = handle.read(64).strip()
+        if name.isdigit():
+            # There are hundreds: the plain calls take a third of the time of a text file.
+            try:
+                handle = os.open(f"{root}/{name}/comm", os.O_RDONLY | os.O_CLOEXEC)
+            except OSError:
+                continue
+            try:
+                command = os.read(handle, 64).decode("utf-8", "replace").strip()
+            except OSError:
+                continue
+            finally:
+                os.close(handle)
             found.append(Process(int(name), command, namespace(name, root)))
     return found
 

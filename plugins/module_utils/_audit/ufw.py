@@ -39,7 +39,7 @@ def _unit(root: str) -> str:
     unit = units.load("ufw.service", root)
     if unit is None:
         return "missing"
-    return "masked" if unit.masked else "enabled" if unit.enabled else "disabled"
+    return "masked" if unit.masked else "enabled" if units.enabled(unit.name, root) else "disabled"
 
 
 def read(problems: list[Finding], root: str = "") -> Ufw | None:

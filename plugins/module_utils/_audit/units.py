@@ -35,7 +35,6 @@ class Unit:
     settings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     files: tuple[str, ...] = ()
     masked: bool = False
-    enabled: bool = False
 
     def get(self, key: str) -> tuple[str, ...]:
         return self.settings.get(key, ())
@@ -63,7 +62,7 @@ def parse(texts: Iterable[str]) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def _linked(name: str, root: str) -> bool:
+def enabled(name: str, root: str = "") -> bool:
     """Whether something pulls the unit in at boot."""
     places = (f"{root}{directory}/*.{kind}/{name}" for directory in _DIRECTORIES for kind in ("wants", "requires"))
     return any(glob.glob(place) for place in places)
@@ -85,7 +84,7 @@ def load(name: str, root: str = "") -> Unit | None:
             for found in glob.glob(f"{root}{directory}/{place}/*.conf"):
                 drop_ins[os.path.basename(found)] = found
     files = [path, *(drop_ins[base] for base in sorted(drop_ins))]
-    return Unit(name, parse(_read(file) for file in files), tuple(files), enabled=_linked(name, root))
+    return Unit(name, parse(_read(file) for file in files), tuple(files))
 
 
 def environment(unit: Unit, root: str = "") -> dict[str, str]:

@@ -41,7 +41,9 @@ def test_a_container_beside_the_firewall(vps: Host) -> None:
             ("critical", BESIDE, 3000, "flat")
         ]
         declared = [{"port": 22}, {"port": 3000, "container": "flat"}]
-        assert "l2-listener" not in ids(audit(vps, expected=declared))
+        found_again = ids(audit(vps, expected=declared))
+        assert "l2-listener" not in found_again
+        assert "namespace-listener" not in found_again, "the namespace of a container is not somebody else's"
     finally:
         shell(vps, "docker rm -f flat; docker network rm lan")
 

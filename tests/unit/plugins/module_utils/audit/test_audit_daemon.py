@@ -148,9 +148,9 @@ def test_a_unit_of_the_administrator_hides_that_of_the_package(root: Path) -> No
 def test_a_masked_unit_and_one_that_starts_at_boot(root: Path) -> None:
     wants = root / "etc/systemd/system/multi-user.target.wants"
     wants.mkdir(parents=True)
-    assert not units.load("docker.service", str(root)).enabled  # type: ignore[union-attr]
+    assert not units.enabled("docker.service", str(root))
     (wants / "docker.service").symlink_to("/usr/lib/systemd/system/docker.service")
-    assert units.load("docker.service", str(root)).enabled  # type: ignore[union-attr]
+    assert units.enabled("docker.service", str(root))
     (root / "etc/systemd/system/docker.service").symlink_to("/dev/null")
     unit = units.load("docker.service", str(root))
     assert unit is not None and unit.masked
@@ -207,6 +207,13 @@ def test_an_api_on_tcp_of_the_socket_unit(root: Path) -> None:
     write(root, "etc/systemd/system/docker.socket.d/tcp.conf", "[Socket]\nListenStream=2375\n")
     assert judged(setup(root, [])[0]) == {"engine-on-tcp": "critical"}
     write(root, "etc/docker/daemon.json", '{"tlsverify": true}')
+    assert judged(setup(root, [])[0]) == {}
+    write(root, "etc/docker/daemon.json", "{}")
+    write(
+        root,
+        "etc/systemd/system/docker.socket.d/unset.conf",
+        "[Socket]\nListenStream=\nListenStream=/run/docker.sock\n",
+    )
     assert judged(setup(root, [])[0]) == {}
 
 
@@ -279,6 +286,14 @@ def test_rules_that_the_environment_of_the_unit_leaves_out(root: Path) -> None:
     subject, _problems = setup(root, [])
     assert ids(host(daemon=subject, guard=False))["engine-without-raw-rules"] == "critical"
     assert judged(subject) == {"engine-without-raw-rules": "medium"}
+
+
+def test_a_process_that_vanishes_meanwhile_is_none(tmp_path: Path) -> None:
+    write(tmp_path, "7/comm", "dockerd\n")
+    (tmp_path / "8").mkdir()
+    write(tmp_path, "self/comm", "python3\n")
+    assert processes.scan(str(tmp_path)) == [processes.Process(7, "dockerd", "")]
+    assert processes.arguments(8, str(tmp_path)) == []
 
 
 def test_the_start_of_this_process() -> None:

@@ -180,6 +180,15 @@ def test_what_the_engine_starts_again_at_boot(tmp_path: Path, answer: dict[str, 
     assert found.containers[0].starts_at_boot == starts
 
 
+def test_podman_starts_containers_by_a_unit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = {LIST: [summary(1, state="exited")], one(1): inspected(1)}
+    for enabled, starts in ((False, ""), (True, "always")):
+        monkeypatch.setattr(units, "enabled", lambda name, answer=enabled: answer)
+        with engine(tmp_path, answers) as path:
+            assert engines.read(path, 5, "podman").containers[0].starts_at_boot == starts
+        (tmp_path / "docker.sock").unlink()
+
+
 def test_what_somebody_stopped_stays_stopped(tmp_path: Path) -> None:
     """Only the engine's own file tells it; see moby, HasBeenManuallyStopped."""
     kept = tmp_path / "containers" / f"{1:064x}"
@@ -322,6 +331,19 @@ def test_an_engine_that_is_installed_and_down_is_unknown(tmp_path: Path, monkeyp
     monkeypatch.setattr(collect_engines, "_BINARIES", (str(binary),))
     found, problems = look(str(tmp_path / "none"))
     assert found is None and failing(problems, "high") and "there is no socket" in problems[0].evidence
+
+
+@pytest.mark.usefixtures("nothing_installed")
+def test_podman_without_its_socket_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its stopped containers and their mounts are nowhere else to be seen."""
+    for name in ("podman", "alive"):
+        (tmp_path / name).touch()
+    monkeypatch.setattr(collect_engines, "_PODMAN", (str(tmp_path / "podman"),))
+    monkeypatch.setattr(collect_engines, "_PODMAN_USED", (str(tmp_path / "alive"),))
+    _found, problems = look(str(tmp_path / "none"))
+    assert [(item.id, item.severity) for item in problems] == [("podman-not-asked", "unknown")]
+    (tmp_path / "alive").unlink()
+    assert look(str(tmp_path / "none")) == (None, [])
 
 
 @pytest.mark.usefixtures("nothing_installed")
