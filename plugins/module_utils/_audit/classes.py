@@ -93,7 +93,8 @@ class PacketClasses:
         matches = [match for rule in found for match in leaves(rule.matches)]
         ports = [match for match in matches if isinstance(match, PortMatch)]
         destinations = [match for match in matches if isinstance(match, DestinationMatch)]
-        exact = any(rule.verdict.prefix for rule in found)
+        self.destinations = destinations
+        self.exact = exact = any(rule.verdict.prefix for rule in found)
         self.ranges = [item for match in ports for item in match.ranges]
         self.ports = PortClasses(item for match in ports if not match.original for item in match.ranges)
         self._original_ports = PortClasses(item for match in ports if match.original for item in match.ranges)

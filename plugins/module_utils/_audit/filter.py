@@ -13,7 +13,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from ansible_collections.daffathan.platform.plugins.module_utils._audit.classes import PacketClasses, PortClasses
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.classes import (
+    DestinationClasses,
+    PacketClasses,
+    PortClasses,
+)
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.matches import PortMatch, Range, leaves
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.model import Address
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.packet import (
@@ -73,8 +77,8 @@ class Filter:
     # Interfaces by which a packet may leave as well, where the routes do not decide it alone.
     others: Callable[[Address], Iterable[str]] = lambda address: ()
     _hooks: dict[tuple[str, int], _Hook] = field(default_factory=dict)
-    _ports: dict[tuple[int, str], PortClasses] = field(default_factory=dict)
-    _ends: dict[tuple[str, Address, bool, str, int], list[Arrival]] = field(default_factory=dict)
+    _classes: dict[tuple[int, str], tuple[PortClasses, DestinationClasses]] = field(default_factory=dict)
+    _ends: dict[tuple[str, object, bool, str, int], list[Arrival]] = field(default_factory=dict)
 
     def _hook(self, hook: str, family: int) -> _Hook:
         found = self._hooks.get((hook, family))
@@ -130,19 +134,25 @@ class Filter:
 
     def delivered(self, packet: Packet) -> list[Arrival]:
         """Where a packet from outside can end: at a local socket, or forwarded to another machine or a container."""
-        classes = self._ports.get((packet.family, packet.proto))
-        if classes is None:
-            classes = self._ports[packet.family, packet.proto] = self._all_ports(packet)
-        key = (packet.interface, packet.destination, packet.local, packet.proto, classes.of(packet.port))
+        ports, destinations = self.all_classes(packet.family, packet.proto)
+        # By which interface a packet leaves that is not for this host depends on its very address.
+        place = destinations.of(packet.destination) if packet.local else packet.destination
+        key = (packet.interface, place, packet.local, packet.proto, ports.of(packet.port))
         known = self._ends.get(key)
         if known is None:
             known = self._ends[key] = self._delivered(packet)
         return [_for(end, packet) for end in known] if known else known
 
-    def _all_ports(self, packet: Packet) -> PortClasses:
-        """The classes of ports of a packet that was not translated yet, all hooks together."""
-        found = [self._hook(hook, packet.family).of(packet.proto) for hook in _HOOKS]
-        return PortClasses(item for classes in found for item in classes.ranges)
+    def all_classes(self, family: int, proto: str) -> tuple[PortClasses, DestinationClasses]:
+        """The classes of packets that were not translated yet, all hooks together."""
+        found = self._classes.get((family, proto))
+        if found is None:
+            hooks = [self._hook(hook, family).of(proto) for hook in _HOOKS]
+            ports = PortClasses(item for classes in hooks for item in classes.ranges)
+            matches = [match for classes in hooks for match in classes.destinations]
+            destinations = DestinationClasses(matches, any(classes.exact for classes in hooks))
+            found = self._classes[family, proto] = (ports, destinations)
+        return found
 
     def _delivered(self, packet: Packet) -> list[Arrival]:
         return [

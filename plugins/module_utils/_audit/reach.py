@@ -249,16 +249,33 @@ def ways_in(host: Host) -> list[Way]:
     return ways_at(host, list(host.entrances()))
 
 
+def _open(host: Host, entrances: list[Entrance]) -> Iterator[tuple[Interface, Address, str, int, int]]:
+    """The questions that are not answered with a no for all ports that the rules treat alike."""
+    if host.filter is None:
+        return
+    candidates = _candidates(host, entrances)
+    groups: dict[tuple[int, str], dict[int, list[int]]] = {}
+    for family in {address.version for _interface, address in entrances}:
+        for proto, port in sorted(candidates):
+            ports, _destinations = host.filter.all_classes(family, proto)
+            groups.setdefault((family, proto), {}).setdefault(ports.of(port), []).append(port)
+    for interface, address in entrances:
+        for (version, proto), classes in groups.items():
+            for members in classes.values() if version == address.version else ():
+                if host.filter.delivered(_packet(interface, address, proto, members[0])):
+                    for port in members:
+                        yield interface, address, proto, port, candidates[proto, port]
+
+
 def ways_at(host: Host, entrances: list[Entrance]) -> list[Way]:
     """Every way to every port of these addresses; of equal ways the least restricted one."""
     best: dict[tuple[str, int, int, str, str], Way] = {}
-    for (proto, port), alike in sorted(_candidates(host, entrances).items()):
-        for interface, address in entrances:
-            for way in _ways(host, interface, address, proto, port):
-                key = (way.proto, way.port, way.family, way.path, way.address)
-                rank = (way.opaque, len(way.limits))
-                if key not in best or rank < (best[key].opaque, len(best[key].limits)):
-                    best[key] = replace(way, alike=alike) if alike and way.path == "nat" else way
+    for interface, address, proto, port, alike in _open(host, entrances):
+        for way in _ways(host, interface, address, proto, port):
+            key = (way.proto, way.port, way.family, way.path, way.address)
+            rank = (way.opaque, len(way.limits))
+            if key not in best or rank < (best[key].opaque, len(best[key].limits)):
+                best[key] = replace(way, alike=alike) if alike and way.path == "nat" else way
     return [best[key] for key in sorted(best)]
 
 

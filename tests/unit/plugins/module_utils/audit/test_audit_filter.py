@@ -21,10 +21,12 @@ from hypothesis import strategies as st
 from tests.unit.plugins.module_utils.audit.plain_walk import Plain
 
 PORTS = (1, 22, 80, 81, 443, 8080, 9005, 40000, 65535)
-DESTINATIONS = tuple(map(ipaddress.ip_address, ("198.51.100.7", "127.0.0.1", "172.17.0.2", "172.17.0.3", "10.1.2.3")))
+DESTINATIONS = tuple(
+    map(ipaddress.ip_address, ("198.51.100.7", "127.0.0.1", "172.17.0.2", "172.17.0.3", "10.1.2.3", "172.17.0.1"))
+)
 PROTOCOLS = ("tcp", "udp", "sctp")
 INTERFACES = ("eth0", "eth1", "wg0")
-OWN = (DESTINATIONS[0], DESTINATIONS[1])
+OWN = (DESTINATIONS[0], DESTINATIONS[1], DESTINATIONS[-1])
 
 conditions = st.sampled_from(
     [
