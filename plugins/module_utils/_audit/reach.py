@@ -232,8 +232,11 @@ def _translated(known: Filter, entrances: list[Entrance], proto: str) -> dict[in
     """Ports that a rule translates; of very many that are treated alike only the ends, with their number."""
     found: dict[int, int] = {}
     for family in {address.version for _interface, address in entrances}:
+        _ports, places = known.all_classes(family, proto)
+        # One address stands for all that the rules treat alike.
+        distinct = {(i.name, places.of(a)): (i, a) for i, a in entrances if a.version == family}
         for ranges in known.port_classes(family, proto):
-            packets = (_packet(i, a, proto, ranges[0][0]) for i, a in entrances if a.version == family)
+            packets = (_packet(i, a, proto, ranges[0][0]) for i, a in distinct.values())
             if not any(known.translates(packet) for packet in packets):
                 continue
             count = sum(high - low + 1 for low, high in ranges)
@@ -259,12 +262,18 @@ def _open(host: Host, entrances: list[Entrance]) -> Iterator[tuple[Interface, Ad
         for proto, port in sorted(candidates):
             ports, _destinations = host.filter.all_classes(family, proto)
             groups.setdefault((family, proto), {}).setdefault(ports.of(port), []).append(port)
+    known: dict[tuple[str, str, object], list[int]] = {}
     for interface, address in entrances:
         for (version, proto), classes in groups.items():
-            for members in classes.values() if version == address.version else ():
-                if host.filter.delivered(_packet(interface, address, proto, members[0])):
-                    for port in members:
-                        yield interface, address, proto, port, candidates[proto, port]
+            if version != address.version:
+                continue
+            _ports, places = host.filter.all_classes(version, proto)
+            key = (interface.name, proto, places.of(address))
+            if key not in known:
+                asked = [(_packet(interface, address, proto, members[0]), members) for members in classes.values()]
+                known[key] = [port for packet, members in asked if host.filter.delivered(packet) for port in members]
+            for port in known[key]:
+                yield interface, address, proto, port, candidates[proto, port]
 
 
 def ways_at(host: Host, entrances: list[Entrance]) -> list[Way]:
