@@ -39,6 +39,9 @@ Port = tuple[str, int]
 # Management, gossip and overlay traffic of a swarm: docs.docker.com/engine/swarm/swarm-tutorial, "Open protocols".
 _SWARM_PORTS = frozenset((("tcp", 2377), ("tcp", 7946), ("udp", 7946), ("udp", 4789)))
 _API_PORTS = (2375, 2376)
+# Where clients of DHCP and DHCPv6 get their answers, and the names of those clients as /proc/PID/comm cuts them.
+_DHCP_PORTS = frozenset((("udp", 68), ("udp", 546)))
+_DHCP_CLIENTS = ("dhclient", "dhcpcd", "systemd-network", "NetworkManager")
 # Where a port without a number is taken from, unless net.ipv4.ip_local_port_range says something else.
 _EPHEMERAL = range(32768, 61000)
 _PUBLISH = {
@@ -109,8 +112,21 @@ def _undeclared(served: list[Served], declared: Sequence[Expected], host: Host) 
     if (way.proto, way.port) in _SWARM_PORTS and host.engine is not None and host.engine.swarm:
         remedy = f"Open it to the other nodes alone (ufw allow from <node> to any port {way.port}), or {DECLARE}."
         return finding("swarm-port", "high", f"{evidence} Only nodes of the swarm need it.", remedy, **fields)
+    if all(_dhcp_client(item.way, item.owner) for item in served):
+        return _dhcp(evidence, fields)
     remedy = f"Stop the service, bind it to 127.0.0.1, remove the firewall rule, or {DECLARE}."
     return finding("undeclared-listener", "high", evidence, remedy, **fields)
+
+
+def _dhcp_client(way: Way, owner: Owner) -> bool:
+    """Whether the rules let only answers to a client of DHCP in, by their source port."""
+    only_answers = any("source port" in text for text in way.limits)
+    return only_answers and (way.proto, way.port) in _DHCP_PORTS and owner.process in _DHCP_CLIENTS
+
+
+def _dhcp(evidence: str, fields: dict[str, Any]) -> Finding:
+    remedy = "Nothing, where the host gets its address by DHCP; else stop the client."
+    return finding("dhcp-client", "low", f"{evidence} It is a client of DHCP.", remedy, **fields)
 
 
 def _published(served: Served, evidence: str, fields: dict[str, Any], host: Host) -> Finding:
@@ -249,11 +265,13 @@ def judge_adjacent(host: Host, ways: Iterable[Way], known: set[Port]) -> Iterato
         if (way.proto, way.port) in known or not way.inode or (address is not None and address.is_loopback):
             continue
         owner = host.owner(way.inode)
-        yield finding(
-            "adjacent-listener",
-            "high",
+        evidence = (
             f"{way.port}/{way.proto} at {way.address} answers to neighbours on the same network, who send to that "
-            f"address by way of this host: {way.why(owner.text)}.",
-            f"Let the firewall drop it, bind it to 127.0.0.1, or {DECLARE}.",
-            **{"proto": way.proto, "port": way.port, "owner": owner.process, "host_ip": way.address, "path": "l2"},
+            f"address by way of this host: {way.why(owner.text)}."
         )
+        fields = {"proto": way.proto, "port": way.port, "owner": owner.process, "host_ip": way.address, "path": "l2"}
+        if _dhcp_client(way, owner):
+            yield _dhcp(evidence, fields)
+            continue
+        remedy = f"Let the firewall drop it, bind it to 127.0.0.1, or {DECLARE}."
+        yield finding("adjacent-listener", "high", evidence, remedy, **fields)

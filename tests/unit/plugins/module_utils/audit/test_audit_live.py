@@ -116,6 +116,15 @@ def test_declarations(entry: dict[str, Any], found: set[str]) -> None:
     assert set(ids(host(listener(22)), (entry,))) == found
 
 
+def test_a_client_of_dhcp_is_no_open_port_where_only_answers_get_to_it() -> None:
+    def judged(process: str, **more: Any) -> dict[str, str]:
+        return ids(host(listener(68, str(HOST4), "udp"), owner=lambda inode: Owner(process, 7), **more))
+
+    assert judged("systemd-network") == {"dhcp-client": "low"}
+    assert judged("nc") == {"undeclared-listener": "high"}
+    assert judged("systemd-network", rules="")["undeclared-listener"] == "high"
+
+
 def test_a_stopped_container_that_publishes_at_boot() -> None:
     stopped = engine(Binding("", 8080, "tcp", 80), running=False, starts_at_boot="always")
     assert ids(host(engine=stopped, guard=True)) == {"latent-publish": "high"}
