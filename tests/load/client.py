@@ -167,6 +167,7 @@ class Sender:
     async def send(self, shot: Shot, number: int, due: float) -> None:
         """Send one request and record its outcome; latency counts from the scheduled time."""
         loop = asyncio.get_running_loop()
+        left = self.recorder.now()
         self.recorder.left(loop.time() - due)
         session = self.sessions.fresh if shot.fresh else self.sessions.kept
         sent = echo_body(number, shot.size, self.noise) if shot.method == "POST" else None
@@ -188,6 +189,6 @@ class Sender:
                 outcome = check(shot, answer, await answer.read(), sent)
         except Exception as error:
             outcome = classify(error, begun)
-        self.recorder.saw(version)
+        self.recorder.saw(version, left)
         about = {"method": shot.method, "path": shot.path, "request_id": request_id, "version": version}
         self.recorder.answered(shot.kind, outcome, loop.time() - due, fresh=shot.fresh, **about, **context)

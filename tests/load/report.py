@@ -154,11 +154,13 @@ class Recorder:
         self.stream(name).failed[outcome.kind] += 1
         self._failure(name, outcome, **about)
 
-    def saw(self, version: str | None) -> None:
+    def saw(self, version: str | None, sent: float) -> None:
+        """An answer of a version; sent is when its request left."""
         if version:
             now = round(self.now(), 3)
-            seen = self.versions.setdefault(version, {"first": now, "last": now, "answers": 0})
+            seen = self.versions.setdefault(version, {"first": now, "last": now, "last_sent": 0.0, "answers": 0})
             seen["last"] = now
+            seen["last_sent"] = max(seen["last_sent"], round(sent, 3))
             seen["answers"] += 1
 
     def _failure(self, name: str, outcome: Outcome, **about: object) -> None:

@@ -44,6 +44,7 @@ class Stream:
     recorder: Recorder
     silence: float
     opened: asyncio.Event
+    left: float = 0.0  # when the request for the present connection left
 
     async def run(self) -> None:
         count = self.recorder.stream(self.name)
@@ -52,6 +53,7 @@ class Stream:
             count.connections += 1
             first = count.messages
             begun = time.monotonic()
+            self.left = self.recorder.now()
             try:
                 await self.hold(ended)
                 if count.messages == first:
@@ -72,7 +74,7 @@ class Stream:
     def received(self, version: str | None, ended: float | None) -> None:
         count = self.recorder.stream(self.name)
         count.messages += 1
-        self.recorder.saw(version)
+        self.recorder.saw(version, self.left)
         self.opened.set()
         if ended is not None:
             took = round((time.monotonic() - ended) * 1000, 1)

@@ -181,6 +181,17 @@ def test_versions_have_the_times_they_were_seen(load: Loader) -> None:
     assert 0.3 < versions["1.1.0"]["first"] < 0.7
 
 
+async def late(server: Server, request: Request, reader: Any, writer: Any) -> None:
+    await asyncio.sleep(0.4)
+    server.answer(writer, b"late")
+
+
+def test_a_version_is_told_by_when_its_last_request_left_too(load: Loader) -> None:
+    paths = {path: late for path in ("/", "/version", "/slow", "/echo", "/big?bytes=200000")}
+    seen = load(Server(paths)).versions["1.0.0"]
+    assert seen["last"] - seen["last_sent"] > 0.3
+
+
 def test_what_is_not_the_sample_service_gets_no_load(load: Loader) -> None:
     server = Server({"/version": bad_gateway})
     with pytest.raises(UsageError, match=r"GET /version: .*status 502"):

@@ -234,6 +234,12 @@ def test_the_service_answers_at_the_root_and_under_its_prefix(port: int) -> None
         assert re.search(rb"<strong>1\.0\.0</strong>", get(port, "/")[2])
 
 
+def test_the_port_opens_after_the_startup(port: int) -> None:
+    begun = time.monotonic()
+    with sample(port, STARTUP_SECONDS="1"):
+        assert time.monotonic() - begun >= 1
+
+
 def test_a_crash_is_a_traceback_and_status_3() -> None:
     done = subprocess.run(
         [sys.executable, str(APP)], env={**os.environ, "CRASH": "1"}, capture_output=True, text=True, check=False

@@ -10,6 +10,7 @@ SERVICE_NAME         ui (default), api or ai; ui answers / with HTML, the others
 VERSION              reported by /version and in the header X-Version of every answer
 PORT                 3000
 PREFIX               path prefix that is answered beside the root; default: none for ui, /<SERVICE_NAME> for others
+STARTUP_SECONDS      0; the port is opened only after so long
 WARMUP_SECONDS       0; /health and /ready answer 503 for so long
 HEALTH               ok or bad; bad: /health and /ready answer 503 for ever
 CRASH                1: a traceback and exit status 3 soon after the start
@@ -72,6 +73,7 @@ class Settings:
     version: str
     port: int
     prefix: str
+    startup: float
     warmup: float
     healthy: bool
     crash: bool
@@ -116,6 +118,7 @@ def settings(env: Mapping[str, str]) -> Settings:
         version=env.get("VERSION") or "0.0.0",
         port=int(number(env, "PORT", 3000, 65535)),
         prefix=prefix,
+        startup=number(env, "STARTUP_SECONDS", 0, 3600),
         warmup=number(env, "WARMUP_SECONDS", 0, 3600),
         healthy=choice(env, "HEALTH", "ok", "ok", "bad") == "ok",
         crash=choice(env, "CRASH", "0", "0", "1") == "1",
@@ -462,6 +465,8 @@ async def serve(now: Settings) -> None:
     service = Service(now)
     runner = web.AppRunner(service.application(), access_log=None, shutdown_timeout=now.shutdown)
     await runner.setup()
+    with contextlib.suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(stopped.wait(), now.startup)
     site = web.TCPSite(runner, None, now.port)
     await site.start()
     log(now, "info", "listening", port=now.port, prefix=now.prefix)
