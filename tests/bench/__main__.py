@@ -35,8 +35,21 @@ def names() -> list[str]:
 
 def section(name: str, what: str, figures: dict[str, object]) -> str:
     """What was done in a comparison, and its figures."""
-    rows = "\n".join(f"| `{key}` | {value} |" for key, value in figures.items())
-    return f"## {name}\n\n{what}\n\n| figure | value |\n|---|---|\n{rows}\n"
+    return f"## {name}\n\n{what}\n\n{table(figures)}\n"
+
+
+def table(figures: dict[str, object]) -> str:
+    """A row for each figure; where the figures are those of several contenders, a row for each of these."""
+    parties = {name: value for name, value in figures.items() if isinstance(value, dict)}
+    rows: list[tuple[object, ...]]
+    if not parties:
+        rows = [("figure", "value"), *((f"`{key}`", value) for key, value in figures.items())]
+    else:
+        keys = list(dict.fromkeys(key for value in parties.values() for key in value))
+        rows = [("contender", *(f"`{key}`" for key in keys))]
+        rows += [(name, *(value.get(key, "") for key in keys)) for name, value in parties.items()]
+    lines = [f"| {' | '.join(map(str, row))} |" for row in rows]
+    return "\n".join([lines[0], "|---" * len(rows[0]) + "|", *lines[1:]])
 
 
 def sections(page: str) -> dict[str, str]:

@@ -2,55 +2,92 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The same update of one service, 1.0.0 to 1.1.0 and back, under the same open-loop load, by two ways.
+"""The same update of one service, back and forth between 1.0.0 and 1.1.0, by different ways on the same VPS.
 
-The load is 200 requests/s (GET, POST, 1.5 s answers, large bodies), an event stream and a WebSocket. The peer is the
-script of the reference document (`tests/support/seed_script/`, its waiting time shortened from 20 s to 5 s), ours is
-`playbooks/deploy.yml` through HTTPS, Caddy and the gateway. Each runs alone on a lab VPS of its own, three updates
-each.
-`lost` counts requests and streams that failed; the generator never retries.
+The service opens its port 2 s after its start. The load is open-loop, 200 requests/s (GET, POST, 1.5 s answers, large
+bodies), an event stream and a WebSocket. Each update has a load of its own, from 3 s before until 3 s after the service
+answers again. `lost` counts requests and streams that failed; the generator never retries.
+
+- `compose_up`: `docker compose up -d`, the container owns the port.
+- `seed_script`: the script of the reference document, its waiting time shortened from 20 s to 5 s.
+- `swarm`: `docker stack deploy` with `order: start-first` behind Traefik.
+- `docker_rollout`: docker-rollout behind Traefik, and `_drained` with the pre-stop hook that its documentation
+  describes. Its script is taken from the path in `DOCKER_ROLLOUT`; without it these two are left out.
+- `ours`: `playbooks/deploy.yml`, through HTTPS, Caddy and the gateway; the others answer over plain HTTP.
+
+Times are medians in seconds: `switch_s` from when the new version listens until the last request leaves that the old
+version answers (below zero: the old one was gone before), `stopped_s` until the old container has ended, `total_s` for
+the command. `rollback_s` is the time the module needs until all traffic is back on the version before, `p99_ratio`
+compares the 99th percentile of small GETs during our updates with the same load while nothing happens.
 """
 
 from __future__ import annotations
 
+import json
+import statistics
 import sys
 
+from tests.bench.rollout.contenders import APP, Contender, all_of_them, check_traefik
+from tests.bench.rollout.measure import Update, load_on, serving, steady, update
 from tests.load.report import Report
-from tests.support.converged import converged
 from tests.support.lab import Host
-from tests.support.load import site_load
-from tests.support.seed import seed_host, update_under_load
+from tests.support.seed import engine_host
 
-UPDATES = ("1.1.0", "1.0.0", "1.1.0")
-
-
-def by_playbook(host: Host) -> Report:
-    with site_load(host, seconds=300) as load:
-        for tag in UPDATES:
-            host.converge("deploy", app_env={"TAG": tag}, app_drain_timeout=5)
-        return load.stop()
+VERSIONS = ("1.0.0", "1.1.0", "1.0.0", "1.1.0")
 
 
-def run() -> dict[str, float | int | str]:
-    peer_host = seed_host("bench-seed")
-    try:
-        peer = update_under_load(peer_host, UPDATES)
-    finally:
-        peer_host.down()
-    our_host = converged("bench-rollout")
-    try:
-        ours = by_playbook(our_host)
-    finally:
-        our_host.down()
-    # Which request it was that got lost, if any.
-    print(ours.describe(), file=sys.stderr)
+def figures(updates: list[Update]) -> dict[str, float | int]:
+    reports = [item.report for item in updates]
     return {
-        "updates": len(UPDATES),
-        "seed_script_sent": peer.sent,
-        "seed_script_lost": peer.failed,
-        "seed_script_kept_schedule": str(peer.kept_schedule),
-        "ours_sent": ours.sent,
-        "ours_lost": ours.failed,
-        "ours_kept_schedule": str(ours.kept_schedule),
-        "ours_streams_ended_properly": ours.streams["sse"]["ended"] + ours.streams["ws"]["ended"],
+        "lost": sum(report.failed for report in reports),
+        "requests": sum(report.sent for report in reports),
+        "switch_s": round(statistics.median(item.switch for item in updates), 3),
+        "stopped_s": round(statistics.median(item.stopped for item in updates), 3),
+        "total_s": round(statistics.median(item.total for item in updates), 1),
+        "late_schedules": sum(not report.kept_schedule for report in reports),
     }
+
+
+def p99(report: Report) -> float:
+    return report.latency_ms["get"]["p99"]
+
+
+def rollback(host: Host) -> tuple[float, Report]:
+    """Seconds from the start of the module until the gateway has moved all traffic back, and the load meanwhile."""
+    with load_on(host, "ours") as load:
+        host.converge("rollback", app=APP)
+        report = load.stop()
+    lines = [json.loads(line) for line in host.run("cat", f"/var/lib/daffathan/apps/{APP}/journal.ndjson").splitlines()]
+    run = [line for line in lines if line["run"] == lines[-1]["run"]]
+    moved = next(position for position, line in enumerate(run) if (line["step"], line["event"]) == ("fence", "done"))
+    return sum(line.get("ms", 0) for line in run[: moved + 1] if line["event"] == "done") / 1000, report
+
+
+def measured(host: Host, contender: Contender) -> dict[str, float | int]:
+    print(f"{contender.name} ...", file=sys.stderr)
+    contender.start(host, VERSIONS[0])
+    serving(host, contender.name)
+    updates = [update(host, contender, old, new) for old, new in zip(VERSIONS, VERSIONS[1:])]
+    for item in updates:
+        # Which request it was that got lost, if any.
+        print(item.report.describe(), file=sys.stderr)
+    found = figures(updates)
+    if contender.name == "ours":
+        calm = steady(host, contender, statistics.mean(item.report.seconds for item in updates))
+        found["p99_ratio"] = round(statistics.median(p99(item.report) for item in updates) / p99(calm), 2)
+        found["rollback_s"], report = rollback(host)
+        found["rollback_lost"] = report.failed
+    contender.remove(host)
+    return found
+
+
+def run() -> dict[str, object]:
+    check_traefik()
+    contenders = all_of_them()
+    if not any(item.name == "docker_rollout" for item in contenders):
+        print("DOCKER_ROLLOUT names no file: docker-rollout is left out", file=sys.stderr)
+    host = engine_host("bench-rollout")
+    try:
+        return {contender.name: measured(host, contender) for contender in contenders}
+    finally:
+        host.down()

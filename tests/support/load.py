@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Load on the demo's site, over HTTPS and through everything that a user's request passes."""
+"""Load on a site of the platform, by default the demo's: HTTPS, and all that a user's request passes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROOT_CERTIFICATE = "/var/lib/caddy/.local/share/caddy/pki/authorities/local/root
 
 
 @contextmanager
-def site_load(host: Host, *, rate: float = 200, seconds: float = 900) -> Iterator[Load]:
+def site_load(host: Host, *, site: str = SITE, rate: float = 200, seconds: float = 900) -> Iterator[Load]:
     """Open-loop load for as long as the block runs; `seconds` bounds a block that never ends.
 
     A request may leave late by up to a second: on a small machine the generator has Ansible and the VPS beside it.
@@ -28,7 +28,7 @@ def site_load(host: Host, *, rate: float = 200, seconds: float = 900) -> Iterato
         authority = Path(directory, "root.crt")
         authority.write_text(host.run("cat", ROOT_CERTIFICATE))
         with Load(
-            f"https://{SITE}",
+            f"https://{site}",
             address=host.address,
             ca=authority,
             rate=rate,

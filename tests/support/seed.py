@@ -20,15 +20,25 @@ WRITE = "import os, sys; os.makedirs('/srv/seed', exist_ok=True); open(sys.argv[
 
 def seed_host(name: str) -> Host:
     """A VPS with an engine and the project of the document, at version 1.0.0, published on port 8080."""
-    host = up(name)
-    host.run("apt-get", "-q", "update")
-    host.run("apt-get", "-qy", "install", "--no-install-recommends", "docker.io", "docker-cli", "docker-compose")
-    for path in FILES.iterdir():
-        host.run("python3", "-c", WRITE, f"/srv/seed/{path.name}", path.read_text())
+    host = engine_host(name)
+    install_files(host)
     host.run("env", "TAG=1.0.0", "docker", "compose", "--project-directory", "/srv/seed", "up", "--detach", "--wait")
     # The gateway of the document has no health check: `--wait` returns before it answers.
     wait_until(lambda: answers(f"http://{host.address}:8080/api/version"), seconds=30)
     return host
+
+
+def engine_host(name: str) -> Host:
+    """A VPS with Docker and Compose as Debian has them."""
+    host = up(name)
+    host.run("apt-get", "-q", "update")
+    host.run("apt-get", "-qy", "install", "--no-install-recommends", "docker.io", "docker-cli", "docker-compose")
+    return host
+
+
+def install_files(host: Host) -> None:
+    for path in FILES.iterdir():
+        host.run("python3", "-c", WRITE, f"/srv/seed/{path.name}", path.read_text())
 
 
 def answers(url: str) -> bool:
