@@ -151,7 +151,7 @@ def count(host: Host, wanted: list[str], ports: tuple[int, ...]) -> None:
         for port in ports
     ]
     chain = "type filter hook input priority 1000; policy accept;"
-    text = f"table inet counted {{ chain input {{ {chain}\n{chr(10).join(rules)}\n}} }}"
+    text = "\n".join(["table inet counted {", "chain input {", chain, *rules, "}", "}"])
     shell(host, f"nft -f - <<'END'\n{text}\nEND")
 
 
@@ -163,7 +163,9 @@ def counted(host: Host) -> set[Port]:
     for rule in (item["rule"] for item in items if "rule" in item):
         address, port = rule["comment"].split()
         packets = next(part["counter"]["packets"] for part in rule["expr"] if "counter" in part)
-        if packets and f":{port} " in sockets:
+        # `*` is a socket of both families.
+        listening = (f" *:{port} ", f" [::]:{port} " if ":" in address else f" 0.0.0.0:{port} ")
+        if packets and any(text in sockets for text in listening):
             found.add((address, "udp", int(port)))
     return found
 
