@@ -129,9 +129,10 @@ def ask(send: Callable[[int], object], sock: socket.socket, read: Callable[[], i
                 send(port)
                 break
             except OSError as error:
-                if error.errno not in (errno.ENOBUFS, errno.EAGAIN):
+                # EPERM: the table of connection tracking is full for a moment.
+                if error.errno not in (errno.ENOBUFS, errno.EAGAIN, errno.EPERM):
                     raise
-                select.select([], [sock], [], 0.01)
+                time.sleep(0.05)
         if count % 1024 == 0:
             drain()
     end = time.monotonic() + PATIENCE
