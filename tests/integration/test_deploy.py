@@ -18,6 +18,7 @@ from tests.support.lab import Host, lab, wait_until
 from tests.support.load import site_load
 
 pytestmark = pytest.mark.load
+DECLARED = "/etc/daffathan/port_audit.json"
 
 
 def test_ten_deploys_under_load_lose_no_request(platform_host: Host) -> None:
@@ -96,6 +97,10 @@ def test_a_port_that_is_open_after_a_deploy_fails_it_with_the_finding(platform_h
         passed = platform_host.play("deploy", apps=apps(live), port_audit_expected=declared)
         assert passed.rc == 0, passed.output[-4000:]
         assert platform_host.play("deploy", apps=apps(live), port_audit_fail_on="none").rc == 0
+        platform_host.run("mv", DECLARED, f"{DECLARED}.away")
+        undeclared = platform_host.play("deploy", apps=apps(live))
+        platform_host.run("mv", f"{DECLARED}.away", DECLARED)
+        assert undeclared.rc == 0, undeclared.output[-4000:]
     finally:
         platform_host.run("ufw", "delete", "allow", "9001/tcp")
         platform_host.run("systemctl", "stop", "test-9001")
