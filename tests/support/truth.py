@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.audited import GUARD, IMAGE, audit, shell
-from tests.support.lab import Host, attacker, lab, up
+from tests.support.lab import Host, LabError, attacker, lab, up, wait_until
 from tests.support.situations import ENGINES, LINK, LOOPBACK, PRELUDE, RESTORE, Situation
 
 Port = tuple[str, str, int]
@@ -52,6 +52,9 @@ def prepared(engine: str) -> Host:
         shell(host, install)
         lab("snapshot", name, snapshot)
     host = up(name, suite=ENGINES[engine], snapshot=snapshot)
+    # Until it is known that nobody else has a link-local address, nothing can listen there.
+    if not wait_until(lambda: not host.run("ip", "-6", "address", "show", "tentative"), seconds=30):
+        raise LabError(f"{name}: its addresses are still tentative after 30 s")
     version = host.run("docker", "version", "--format", "{{.Server.Version}}")
     assert version.startswith(f"{engine}."), f"{name} runs Docker {version}, not {engine}"
     files = {
@@ -109,6 +112,9 @@ def routed(host: Host, wanted: list[str]) -> Iterator[None]:
     try:
         for text in outside:
             attacker("ip", "route", "replace", text, "via", host.address6 if ":" in text else host.address)
+        # Another host may have had one of the addresses a minute ago.
+        for text in set(wanted) - {*outside, LOOPBACK}:
+            attacker("ip", "neighbour", "flush", "to", text.partition("%")[0], "dev", "eth0")
         yield
     finally:
         for text in outside:
