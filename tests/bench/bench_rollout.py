@@ -27,7 +27,7 @@ import json
 import statistics
 import sys
 
-from tests.bench.rollout.contenders import APP, Contender, all_of_them, check_traefik
+from tests.bench.rollout.contenders import APP, Contender, all_of_them, check_traefik, our_app
 from tests.bench.rollout.measure import Update, load_on, serving, steady, update
 from tests.load.report import Report
 from tests.support.lab import Host
@@ -55,7 +55,7 @@ def p99(report: Report) -> float:
 def rollback(host: Host) -> tuple[float, Report]:
     """Seconds from the start of the module until the gateway has moved all traffic back, and the load meanwhile."""
     with load_on(host, "ours") as load:
-        host.converge("rollback", app=APP)
+        host.converge("rollback", apps=our_app(VERSIONS[-1]), app=APP)
         report = load.stop()
     lines = [json.loads(line) for line in host.run("cat", f"/var/lib/daffathan/apps/{APP}/journal.ndjson").splitlines()]
     run = [line for line in lines if line["run"] == lines[-1]["run"]]

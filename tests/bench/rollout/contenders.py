@@ -120,23 +120,19 @@ def swarm() -> Contender:
     return Contender("swarm", start, deploy, remove)
 
 
+def our_app(tag: str) -> list[dict[str, object]]:
+    """The service as an app of the platform."""
+    service = {"port": 3000, "routes": ["/"], "health": "/health", "drain_timeout": 5}
+    app = {"name": APP, "domains": [SITE], "compose": str(FILES / "ours.yml")}
+    return [{**app, "env": {"TAG": tag}, "services": {"api": service}}]
+
+
 def ours() -> Contender:
     """`site.yml` on the same VPS, then `deploy.yml` for every version."""
-
-    def app(tag: str) -> list[dict[str, object]]:
-        service = {"port": 3000, "routes": ["/"], "health": "/health", "drain_timeout": 5}
-        env = {"TAG": tag}
-        return [
-            {
-                **{"name": APP, "domains": [SITE], "compose": str(FILES / "ours.yml")},
-                **{"env": env, "services": {"api": service}},
-            }
-        ]
-
     return Contender(
         "ours",
-        lambda host, tag: host.converge("site", apps=app(tag)),
-        lambda host, tag: host.converge("deploy", apps=app(tag)),
+        lambda host, tag: host.converge("site", apps=our_app(tag)),
+        lambda host, tag: host.converge("deploy", apps=our_app(tag)),
         lambda host: None,
     )
 
