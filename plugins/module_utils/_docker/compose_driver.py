@@ -17,7 +17,7 @@ import shutil
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any
 
 from ansible_collections.daffathan.platform.plugins.module_utils._common import command
@@ -31,6 +31,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine 
     compose,
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.nginx import Gateway, Process
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout import access_log
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import compose as model_of
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import state as states
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.bake import Answers
@@ -422,9 +423,9 @@ class ComposeDriver:
         self.gateway.fence(generation)
 
     def traffic(self, since: datetime) -> Mapping[str, Pool]:
-        stamp = f"{since.astimezone(timezone.utc):%Y-%m-%dT%H:%M:%S.%f}000Z"
-        if self._traffic is None or self._traffic.begin != stamp:
-            self._traffic = Traffic(self.app, stamp)
+        begin = access_log.stamp(since)
+        if self._traffic is None or self._traffic.begin != begin:
+            self._traffic = Traffic(self.app, begin)
         self._traffic.feed(self.gateway.log(self._traffic.seen))
         return self._traffic.pools()
 
@@ -436,8 +437,7 @@ class ComposeDriver:
 
     def answers(self, release: Release, since: datetime) -> tuple[int, int]:
         if self._answers is None or self._answers.addresses != release.addresses:
-            stamp = f"{since.astimezone(timezone.utc):%Y-%m-%dT%H:%M:%S.%f}000Z"
-            self._answers = Answers(release.addresses, stamp)
+            self._answers = Answers(release.addresses, access_log.stamp(since))
         self._answers.feed(self.gateway.log(self._answers.seen))
         return self._answers.requests, self._answers.errors
 

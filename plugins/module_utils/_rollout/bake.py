@@ -12,6 +12,7 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout import access_log
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import InputError, parse_number
 
 
@@ -54,29 +55,19 @@ def _rate(value: object) -> float:
     return rate
 
 
-class Answers:
-    """Counts what the gateway answered for a release, from log lines behind the engine's time stamp, each line once."""
+class Answers(access_log.Reader):
+    """Counts what the gateway answered for a release."""
 
     def __init__(self, addresses: Collection[str], since: str) -> None:
-        """:param since: lines up to this time stamp are of the past."""
+        super().__init__(since)
         self.addresses = addresses
-        self.seen = since
         self.requests = 0
         self.errors = 0
 
-    def feed(self, text: str) -> None:
-        for line in text.splitlines():
-            stamp, found, rest = line.partition(" ")
-            # The engine writes nine digits behind the second: as texts they are in the order of time.
-            if found and stamp > self.seen:
-                self.seen = stamp
-                self._count(rest)
-
-    def _count(self, line: str) -> None:
+    def count(self, line: str) -> None:
         try:
             entry = json.loads(line)
-            # nginx names every server that it tried.
-            last, status = str(entry["upstream"]).replace(" : ", ",").rpartition(",")[2].strip(), int(entry["status"])
+            last, status = access_log.attempts(str(entry["upstream"]))[-1], int(entry["status"])
         except (ValueError, KeyError, TypeError):
             return
         if last.rpartition(":")[0] in self.addresses:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout import access_log
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary import Counts, Pool
 
 # nginx says this of a request that was sent to a release by the weight of the canary: nobody chose it.
@@ -19,27 +20,17 @@ DRAWN = "weight"
 UNREACHED = ("502", "504")
 
 
-class Traffic:
-    """Counts the requests of one app in log lines that begin with the engine's time stamp, each line once."""
+class Traffic(access_log.Reader):
+    """Counts the requests of one app."""
 
     def __init__(self, app: str, since: str) -> None:
-        """:param since: lines up to this time stamp are of the past."""
-        self.begin = since
+        super().__init__(since)
         self._app = app
         self._counts: dict[str, Counts] = {}
-        self.seen = since
 
-    def feed(self, text: str) -> None:
-        for line in text.splitlines():
-            stamp, found, rest = line.partition(" ")
-            # The engine writes nine digits behind the second: as texts they are in the order of time.
-            if not found or stamp <= self.seen:
-                continue
-            self.seen = stamp
-            if f'"chosen":"{DRAWN}"' in rest:
-                self._count(rest)
-
-    def _count(self, line: str) -> None:
+    def count(self, line: str) -> None:
+        if f'"chosen":"{DRAWN}"' not in line:
+            return
         try:
             entry = json.loads(line)
             release, status = str(entry["release"]), int(entry["status"])
@@ -51,7 +42,7 @@ class Traffic:
         # What the gateway answered by itself says nothing of a release; nor does a client that went away (499).
         if not reached or status == 499:
             return
-        error = status >= 500 or any(attempt in UNREACHED for attempt in _attempts(reached))
+        error = status >= 500 or any(attempt in UNREACHED for attempt in access_log.attempts(reached))
         self._counts.setdefault(release, Counts()).add(error=error, seconds=_seconds(header, status))
 
     def pools(self) -> Mapping[str, Pool]:
@@ -59,16 +50,11 @@ class Traffic:
         return {release: counts.pool() for release, counts in self._counts.items()}
 
 
-def _attempts(text: str) -> list[str]:
-    """The values of a variable of nginx that has one for each server it tried."""
-    return [part.strip() for part in text.replace(" : ", ",").split(",")]
-
-
 def _seconds(header: str, status: int) -> float | None:
     """Time until the answer began, over all attempts; a WebSocket has none."""
     if status == 101:
         return None
     try:
-        return sum(float(part) for part in _attempts(header) if part != "-")
+        return sum(float(part) for part in access_log.attempts(header) if part != "-")
     except ValueError:
         return None
