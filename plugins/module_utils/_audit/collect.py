@@ -28,14 +28,17 @@ from ansible_collections.daffathan.platform.plugins.module_utils._audit import (
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.engine import Container, Engine
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.filter import Filter
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.iptables_rule import RuleError
-from ansible_collections.daffathan.platform.plugins.module_utils._audit.model import Address, Finding, clean, unknown
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.model import (
+    ROOT,
+    Address,
+    Finding,
+    unknown,
+)
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.packet import Table
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.parallel import Task
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.processes import Process
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.reach import Host
 from ansible_collections.daffathan.platform.plugins.module_utils._common.command import CommandError
-
-_ROOT = "Run the module as root (become: true)."
 
 
 def _read(path: str) -> str:
@@ -44,14 +47,6 @@ def _read(path: str) -> str:
             return handle.read(1 << 20)
     except OSError:
         return ""
-
-
-def _ufw_enabled() -> str:
-    for line in _read("/etc/ufw/ufw.conf").splitlines():
-        key, dummy, value = line.partition("=")
-        if key.strip() == "ENABLED":
-            return clean(value.strip().strip("\"'").lower(), 8)
-    return ""
 
 
 def _setting(name: str) -> bool:
@@ -122,7 +117,7 @@ def host(engine_socket: str, timeout: float) -> Host:
         ways = routes.read({link.index: link.name for link in links})
         found = sockets.listeners() + sctp.listeners()
     except (sockets.SocketError, netlink.NetlinkError, OSError, ValueError) as error:
-        problems.append(unknown("sockets-not-examined", f"the sockets could not be read: {error}.", _ROOT))
+        problems.append(unknown("sockets-not-examined", f"the sockets could not be read: {error}.", ROOT))
         links, found, owned, ways = [], [], {}, routes.Routes()
     ufw_files = ufw.read(problems)
     running, daemon = engines_task.result()
@@ -144,7 +139,7 @@ def host(engine_socket: str, timeout: float) -> Host:
         )
         problems += not_evaluated(links, entrances, tables)
     except (CommandError, RuleError, nftables.RuleSetError) as error:
-        remedy = f"Install iptables and nftables. {_ROOT}"
+        remedy = f"Install iptables and nftables. {ROOT}"
         problems.append(unknown("rules-not-examined", f"the packet filter could not be read: {error}.", remedy))
     spaces = _Spaces(running, table)
     groups = {item.inode: item.group for item in found if not item.address.is_loopback}
@@ -156,7 +151,6 @@ def host(engine_socket: str, timeout: float) -> Host:
         today=datetime.datetime.now(datetime.timezone.utc).date(),
         engine=running,
         daemon=daemon,
-        ufw_enabled=_ufw_enabled(),
         forwarding={4: _setting("ipv4/ip_forward"), 6: _setting("ipv6/conf/all/forwarding")},
         route_localnet=_route_localnet(outside),
         inner_addresses=tuple(

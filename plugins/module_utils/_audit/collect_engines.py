@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from ansible_collections.daffathan.platform.plugins.module_utils._audit import daemon, engines, processes, units
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.engine import Engine
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.engine_client import EngineError
-from ansible_collections.daffathan.platform.plugins.module_utils._audit.model import Finding, finding, unknown
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.model import ROOT, Finding, finding, unknown
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.processes import Process
 
 _BINARIES = ("/usr/sbin/dockerd", "/usr/bin/dockerd", "/usr/local/bin/dockerd", "/snap/bin/dockerd", "/snap/bin/docker")
@@ -23,7 +23,6 @@ _PODMAN = ("/usr/bin/podman", "/usr/local/bin/podman")
 # Podman leaves these once it has run since the last boot.
 _PODMAN_USED = ("/run/libpod/alive", "/run/libpod/alive.lck")
 _UNITS = ("docker.service", "snap.docker.dockerd.service")
-_ROOT = "Run the module as root (become: true)."
 # A file of the same second as the start was there before it: times of files are coarse.
 _TOLERANCE = 2.0
 
@@ -42,7 +41,7 @@ def _options(path: str, given: bool, problems: list[Finding]) -> dict[str, tuple
         remedy = "Create the file, or remove --config-file; dockerd does not start without it."
         problems.append(unknown("daemon-file-not-read", f"{path}: there is no such file.", remedy, file=path))
     except OSError as error:
-        problems.append(unknown("daemon-file-not-read", f"{path}: {error}.", _ROOT, file=path))
+        problems.append(unknown("daemon-file-not-read", f"{path}: {error}.", ROOT, file=path))
     except EngineError as error:
         remedy = "Correct the file; dockerd does not start with it."
         problems.append(unknown("daemon-file-not-read", f"{path}: {error}.", remedy, file=path))
@@ -101,7 +100,7 @@ def setup(running: Sequence[Process], problems: list[Finding], root: str = "") -
 
 def _unanswered(path: str, error: object) -> Finding:
     evidence = f"the engine behind {path} could not be examined: {error}."
-    return unknown("engine-not-examined", evidence, f"See systemctl status docker. {_ROOT}")
+    return unknown("engine-not-examined", evidence, f"See systemctl status docker. {ROOT}")
 
 
 def _down(path: str, running: Sequence[Process]) -> Finding | None:

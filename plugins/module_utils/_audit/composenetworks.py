@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.composeyaml import Place, place_of
-from ansible_collections.daffathan.platform.plugins.module_utils._audit.model import host_ip_class
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.model import L2_DRIVERS, host_ip_class
 
 _OPTION = "com.docker.network.bridge."
 _BRIDGED = ("", "default", "bridge", "overlay", "none", "null")
-_OWN_ADDRESS = ("macvlan", "ipvlan")
 # Docker has these two without a definition.
 _BUILT_IN = ("bridge", "default", "none")
 
@@ -54,7 +53,7 @@ class Network:
 
     @property
     def own_address(self) -> bool:
-        return self.driver in _OWN_ADDRESS
+        return self.driver in L2_DRIVERS
 
     @property
     def understood(self) -> bool:

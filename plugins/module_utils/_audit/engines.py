@@ -32,10 +32,10 @@ from ansible_collections.daffathan.platform.plugins.module_utils._audit.engine i
     shared_networks,
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.engine_client import EngineError, Gone, ask
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.model import L2_DRIVERS
 
 # A user may put what he likes into his directory; so many sockets are asked, and no more.
 _MAXIMUM = 16
-_L2_DRIVERS = ("macvlan", "ipvlan")
 _QUESTIONS = ("/containers/json?all=1", "/networks", "/info", "/volumes")
 
 
@@ -158,7 +158,7 @@ def _target(path: str) -> str:
 
 def _completed(path: str, timeout: float, engine: Engine, containers: list[Container]) -> list[Container]:
     """The containers, with what only a question for a single one tells."""
-    beside = {name for name, network in engine.networks.items() if network.driver in _L2_DRIVERS}
+    beside = {name for name, network in engine.networks.items() if network.driver in L2_DRIVERS}
     looked_at = {
         f"/containers/{item.id}/json": item for item in containers if not item.running or beside & set(item.networks)
     }

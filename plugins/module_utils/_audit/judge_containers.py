@@ -15,6 +15,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._audit.composem
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.engine import Container, Engine
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.judge_ports import DECLARE
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.model import (
+    L2_DRIVERS,
     Expected,
     Finding,
     clean,
@@ -23,8 +24,6 @@ from ansible_collections.daffathan.platform.plugins.module_utils._audit.model im
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.namespaces import Namespace
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.reach import Host
-
-L2_DRIVERS = ("macvlan", "ipvlan")
 
 
 def judge_mounts(engine: Engine) -> Iterator[Finding]:

@@ -37,7 +37,9 @@ _PRIVATE_RETURN = re.compile(
 
 def judge_default(host: Host) -> Iterator[Finding]:
     """What becomes of a packet to any port."""
-    said = {"yes": " although ufw.conf says ENABLED=yes", "no": "; ufw.conf says ENABLED=no"}.get(host.ufw_enabled, "")
+    said = ""
+    if host.ufw is not None:
+        said = " although ufw.conf says ENABLED=yes" if host.ufw.policy.enabled else "; ufw.conf says ENABLED=no"
     for family, end in sorted(open_by_default(host).items()):
         fields: dict[str, Any] = {"path": "input", "host_ip": ANY[family]}
         rules = "; ".join(text for text in end.passage.rules if text) or "no rule"

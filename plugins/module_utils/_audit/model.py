@@ -22,8 +22,12 @@ Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 SEVERITIES = ("critical", "high", "medium", "low", "unknown")
 THRESHOLDS = ("critical", "high", "medium", "low", "none")
 PROTOCOLS = ("tcp", "udp", "sctp")
+# Drivers of networks that give a container an address of its own on the link of the host.
+L2_DRIVERS = ("macvlan", "ipvlan")
 _RANK = {"critical": 4, "high": 3, "unknown": 3, "medium": 2, "low": 1}
 _TEXT_LIMIT = 300
+# The remedy for what only root may read.
+ROOT = "Run the module as root (become: true)."
 
 
 class InputError(Exception):

@@ -50,7 +50,6 @@ class Host:
     today: datetime.date
     engine: Engine | None = None
     daemon: Daemon | None = None
-    ufw_enabled: str = ""
     forwarding: dict[int, bool] = field(default_factory=lambda: {4: True, 6: True})
     route_localnet: tuple[str, ...] = ()
     # Addresses of the host on links that nobody comes in by, such as those of bridges.

@@ -13,12 +13,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ansible_collections.daffathan.platform.plugins.module_utils._audit import units
-from ansible_collections.daffathan.platform.plugins.module_utils._audit.model import Finding, unknown
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.model import ROOT, Finding, unknown
 from ansible_collections.daffathan.platform.plugins.module_utils._ufw import plan, tuples
 from ansible_collections.daffathan.platform.plugins.module_utils._ufw.model import ANYWHERE, InputError, Policy, Rule
 
 _OPENING = ("allow", "limit")
-_ROOT = "Run the module as root (become: true)."
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ def read(problems: list[Finding], root: str = "") -> Ufw | None:
         except FileNotFoundError:
             texts[path] = ""
         except OSError as error:
-            problems.append(unknown("ufw-not-examined", f"{path}: {error}.", _ROOT, file=path))
+            problems.append(unknown("ufw-not-examined", f"{path}: {error}.", ROOT, file=path))
             return None
     try:
         policy = plan.current_policy(texts)

@@ -24,6 +24,8 @@ from ansible_collections.daffathan.platform.plugins.module_utils._audit.judge im
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.model import failing
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.owners import Owner
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.packet import Loop
+from ansible_collections.daffathan.platform.plugins.module_utils._audit.ufw import Ufw
+from ansible_collections.daffathan.platform.plugins.module_utils._ufw.model import Policy
 
 from tests.support.audit_values import HOST4, HOST6, ROUTES, engine, host, ids, inner, listener, reached
 
@@ -82,7 +84,7 @@ def test_nothing_is_forwarded_where_the_kernel_does_not_forward() -> None:
 
 
 def test_an_empty_rule_set_is_an_inactive_firewall() -> None:
-    subject = host(listener(8000), rules="", ufw_enabled="yes")
+    subject = host(listener(8000), rules="", ufw=Ufw(Policy(enabled=True)))
     finding = next(item for item in judge(subject, ()).findings if item.id == "firewall-inactive")
     assert finding.severity == "critical" and "although ufw.conf says ENABLED=yes" in finding.evidence
 
