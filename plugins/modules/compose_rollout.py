@@ -358,7 +358,7 @@ journal:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.daffathan.platform.plugins.module_utils._docker.compose_driver import app_directory
+from ansible_collections.daffathan.platform.plugins.module_utils._docker.app_files import app_directory
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine import NoEngine
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.runner import Outcome, Runner
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import RolloutError

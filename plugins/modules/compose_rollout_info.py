@@ -119,11 +119,8 @@ apps:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.daffathan.platform.plugins.module_utils._docker.compose_driver import (
-    ComposeDriver,
-    known_apps,
-    read_state,
-)
+from ansible_collections.daffathan.platform.plugins.module_utils._docker.app_files import known_apps, read_state
+from ansible_collections.daffathan.platform.plugins.module_utils._docker.compose_driver import ComposeDriver
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine import Engine
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.probe import health_of
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gateway import releases_of
@@ -131,6 +128,8 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model 
     LABEL,
     Release,
     RolloutError,
+)
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.options import (
     parse_app_name,
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.plan import describe_canary

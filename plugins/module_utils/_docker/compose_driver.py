@@ -9,10 +9,8 @@
 from __future__ import annotations
 
 import contextlib
-import glob
 import json
 import os
-import secrets as random
 import shutil
 import time
 from collections.abc import Collection, Mapping
@@ -20,10 +18,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from ansible_collections.daffathan.platform.plugins.module_utils._common import command
-from ansible_collections.daffathan.platform.plugins.module_utils._common.command import CommandError
 from ansible_collections.daffathan.platform.plugins.module_utils._common.files import read_text, write_atomic
-from ansible_collections.daffathan.platform.plugins.module_utils._docker import probe
+from ansible_collections.daffathan.platform.plugins.module_utils._docker import probe, stop_timer
+from ansible_collections.daffathan.platform.plugins.module_utils._docker.app_files import (
+    app_directory,
+    read_key,
+    read_state,
+)
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine import (
     SDK_ERRORS,
     Engine,
@@ -33,7 +34,6 @@ from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine 
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.nginx import Gateway, Process
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import access_log
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import compose as model_of
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout import state as states
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.bake import Answers
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary import Pool
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.driver import Observed
@@ -54,7 +54,6 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.split 
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import Network, Route, State
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.traffic import Traffic
 
-APPS = "/var/lib/daffathan/apps"
 BASE_TIMEOUT = 600
 # Seconds between attempts to update a container that is just ending.
 ENDING_PAUSES = (0.1, 0.3, 1, 2)
@@ -67,39 +66,6 @@ class Work:
     app: App
     parts: model_of.Parts
     base_images: Mapping[str, str]
-
-
-def app_directory(app: str) -> str:
-    return f"{APPS}/{app}"
-
-
-def read_state(app: str) -> State:
-    return states.loads(app, read_text(f"{app_directory(app)}/state.json"))
-
-
-def known_apps() -> list[str]:
-    with contextlib.suppress(FileNotFoundError):
-        return sorted(name for name in os.listdir(APPS) if os.path.isfile(f"{APPS}/{name}/state.json"))
-    return []
-
-
-def stored_secrets(app: str) -> set[str]:
-    """The secrets that containers of the app were given, to keep them out of messages."""
-    paths = glob.glob(f"{app_directory(app)}/secrets/*/*") + glob.glob(f"{app_directory(app)}/releases/*/secrets/*/*")
-    return {read_text(path) or "" for path in paths}
-
-
-def read_key(app: str) -> bytes:
-    """The key of the app's secret fingerprints; empty where there is none yet."""
-    return bytes.fromhex((read_text(f"{app_directory(app)}/key") or "").strip())
-
-
-def create_key(app: str) -> bytes:
-    key = read_key(app)
-    if not key:
-        key = random.token_bytes(32)
-        write_atomic(f"{app_directory(app)}/key", key.hex() + "\n", mode=0o600)
-    return key
 
 
 class ComposeDriver:
@@ -327,19 +293,24 @@ class ComposeDriver:
         self._write_secrets(work, work.parts.swapped, images, f"{directory}/secrets")
         document = model_of.release_model(work.app, work.parts, release, directory)
         write_atomic(f"{directory}/meta.json", json.dumps(release.to_json(), indent=1), mode=0o600)
-        write_atomic(f"{directory}/compose.json", json.dumps(document, indent=1), mode=0o600)
+        write_atomic(self._document(release), json.dumps(document, indent=1), mode=0o600)
 
     def _directory(self, release: Release) -> str:
         return f"{self.directory}/releases/{release.id}"
 
+    def _document(self, release: Release) -> str:
+        return f"{self._directory(release)}/compose.json"
+
+    def _up(self, release: Release, services: Collection[str]) -> None:
+        which = ("--project-name", project_name(self.app, release.id), "--file", self._document(release))
+        compose(*which, "up", "--detach", "--no-build", "--pull", "never", *services, timeout=300)
+
     def start(self, release: Release) -> None:
         if not release.services:
             return
-        document = f"{self._directory(release)}/compose.json"
-        services = model_of.services_of(json.loads(read_text(document) or "{}"), release)
-        common = ("--project-name", project_name(self.app, release.id), "--file", document)
+        document = json.loads(read_text(self._document(release)) or "{}")
         try:
-            compose(*common, "up", "--detach", "--no-build", "--pull", "never", *services, timeout=300)
+            self._up(release, model_of.services_of(document, release))
         except EngineError as error:
             words = self._last_words(self._of(release))
             raise RolloutError(f"release {release.id} cannot be started: {error}{words}") from error
@@ -349,15 +320,14 @@ class ComposeDriver:
         container = self._jobs_of(release).get(job)
         # A run that was killed in between may have made the container and not started it.
         if container is None or container.status == "created":
-            path, name = f"{self._directory(release)}/compose.json", model_of.job_service(job, release)
+            path, name = self._document(release), model_of.job_service(job, release)
             document = json.loads(read_text(path) or "{}")
             if asked.command is not None:
-                command = document["services"][name]["command"]
-                document["services"][name]["command"] = [word.replace(SCHEMA_PLACE, version) for word in command]
+                words = document["services"][name]["command"]
+                document["services"][name]["command"] = [word.replace(SCHEMA_PLACE, version) for word in words]
                 write_atomic(path, json.dumps(document, indent=1), mode=0o600)
-            common = ("--project-name", project_name(self.app, release.id), "--file", path)
             try:
-                compose(*common, "up", "--detach", "--no-build", "--pull", "never", name, timeout=300)
+                self._up(release, [name])
             except EngineError as error:
                 raise RolloutError(f"{job}: its container cannot be started: {error}") from error
             container = self._jobs_of(release)[job]
@@ -452,29 +422,14 @@ class ComposeDriver:
     def stop_later(self, release: Release, seconds: int) -> None:
         self.cancel_stop(release)
         names = [container.name for container in self._of(release)]
-        if not names:
-            return
-        patience = max(service.stop_timeout for service in release.services.values())
-        unit = ("systemd-run", "--quiet", "--collect", f"--unit={self._unit(release)}", f"--on-active={seconds}s")
-        try:
-            command.run([*unit, "--timer-property=AccuracySec=1s", "docker", "stop", "--time", str(patience), *names])
-        except CommandError as error:
-            raise RolloutError(f"systemd takes no timer: {error}") from error
+        if names:
+            patience = max(service.stop_timeout for service in release.services.values())
+            stop_timer.begin(project_name(self.app, release.id), names, seconds, patience)
 
     def cancel_stop(self, release: Release) -> None:
-        unit = self._unit(release)
-        try:
-            command.run(["systemctl", "stop", f"{unit}.timer"], check=False)
-            said = command.run(["systemctl", "is-active", f"{unit}.service"], check=False).stdout.strip()
-        except CommandError:
-            # Without systemd there is no timer either.
-            return
-        if said not in ("inactive", "failed", "unknown", ""):
-            # It is at it: a container that is about to end must not be taken for one that runs.
+        if stop_timer.cancel(project_name(self.app, release.id)):
+            # A container that is about to end must not be taken for one that runs.
             self.stop(release)
-
-    def _unit(self, release: Release) -> str:
-        return f"daffathan-stop-{project_name(self.app, release.id)}"
 
     def remove(self, release_id: str) -> None:
         containers = self._all_of(release_id)

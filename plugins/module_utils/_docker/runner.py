@@ -1,7 +1,6 @@
 # Copyright (c) 2026, the daffathan.platform authors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-
 #
 # Private to this collection: it may change without notice.
 
@@ -16,7 +15,8 @@ from typing import Any
 
 from ansible_collections.daffathan.platform.plugins.module_utils._common.command import CommandError
 from ansible_collections.daffathan.platform.plugins.module_utils._common.files import FileLock, LockTimeout
-from ansible_collections.daffathan.platform.plugins.module_utils._docker import compose_driver as local
+from ansible_collections.daffathan.platform.plugins.module_utils._docker import app_files
+from ansible_collections.daffathan.platform.plugins.module_utils._docker.compose_driver import ComposeDriver, Work
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine import (
     SDK_ERRORS,
     Engine,
@@ -29,6 +29,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.bake i
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary_options import Canary, parse_canary
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.journal import Journal
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
+    LIMITS,
     App,
     InputError,
     Job,
@@ -39,11 +40,13 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model 
     choose_addresses,
     gateway_address,
     other_colour,
+    release_id,
+)
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.options import (
     parse_app,
     parse_app_name,
     parse_number,
     parse_release_id,
-    release_id,
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.phases import Rollout, utc_now
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.room import MIB, Room, check_room
@@ -88,7 +91,7 @@ class Runner:
     def redact(self, text: str) -> str:
         """What a container printed may hold a secret, one of this call or one of a release before."""
         values = {str(value) for value in (self.options.get("secrets") or {}).values()}
-        values |= local.stored_secrets(self.name)
+        values |= app_files.stored_secrets(self.name)
         # A key of many lines may be there in part.
         hidden = {part for value in values for part in (value, *value.splitlines()) if len(part) > 3}
         for value in sorted(hidden, key=len, reverse=True):
@@ -110,11 +113,11 @@ class Runner:
             raise RolloutError(f"app {self.name}: {error}. The next run finishes or undoes what was begun.") from error
 
     def _run(self, state: str, app: App | None, wanted: str | None) -> Outcome:
-        driver = local.ComposeDriver(Engine(), self.name)
+        driver = ComposeDriver(Engine(), self.name)
         if not self.apply:
             self._act(driver, state, app, wanted)
             return self.outcome
-        directory = local.app_directory(self.name)
+        directory = app_files.app_directory(self.name)
         existed = os.path.isdir(directory)
         if state == "absent" and not existed:
             return self.outcome
@@ -128,7 +131,7 @@ class Runner:
             ) from error
         return self.outcome
 
-    def _act(self, driver: local.ComposeDriver, state: str, app: App | None, wanted: str | None) -> None:
+    def _act(self, driver: ComposeDriver, state: str, app: App | None, wanted: str | None) -> None:
         journal = Journal(f"{driver.directory}/journal.ndjson" if self.apply else None, redact=self.redact)
         rollout = Rollout(driver, journal, keep=self.keep if app is not None else None, keep_warm=self.keep_warm)
         self.outcome.timings = journal.timings
@@ -148,18 +151,18 @@ class Runner:
 
     # present
 
-    def _present(self, driver: local.ComposeDriver, rollout: Rollout, app: App) -> None:
+    def _present(self, driver: ComposeDriver, rollout: Rollout, app: App) -> None:
         model, warnings = normalise(self.options["compose_file"], app.name, app.env)
         self.outcome.warnings += warnings
         parts = model_of.split(model, app)
-        plan.check_other_apps(app, {name: local.read_state(name) for name in local.known_apps()})
+        plan.check_other_apps(app, {name: app_files.read_state(name) for name in app_files.known_apps()})
         current = self._look(driver, rollout, app)
         state = current.state
         digests = self._digests(driver.engine, parts, state)
         images = model_of.pin_all(parts.images, digests, sorted(parts.swapped))
         base_images = model_of.pin_all(parts.images, digests, sorted(parts.base))
-        key = local.create_key(app.name) if self.apply else local.read_key(app.name)
-        work = local.Work(app, parts, base_images)
+        key = app_files.create_key(app.name) if self.apply else app_files.read_key(app.name)
+        work = Work(app, parts, base_images)
         driver.work = work
         base = driver.base_document(work)
         desired = plan.Desired(
@@ -212,7 +215,7 @@ class Runner:
             state = rollout.jobs.contract(driver.load())
         self.outcome.state = state
 
-    def _look(self, driver: local.ComposeDriver, rollout: Rollout, app: App | None) -> plan.Current:
+    def _look(self, driver: ComposeDriver, rollout: Rollout, app: App | None) -> plan.Current:
         """What is there, once the traces of an interrupted run are dealt with; a dry run leaves them."""
         found = driver.load()
         if not self.apply:
@@ -226,7 +229,7 @@ class Runner:
         os.makedirs(driver.directory, mode=0o700, exist_ok=True)
         return self._current(driver, state, app)
 
-    def _current(self, driver: local.ComposeDriver, state: State, app: App | None) -> plan.Current:
+    def _current(self, driver: ComposeDriver, state: State, app: App | None) -> plan.Current:
         lost = False
         if app is not None and state.network is not None:
             lost = not driver.gateway_attached(state.network, app.served)
@@ -272,7 +275,7 @@ class Runner:
 
     def _candidate(
         self,
-        driver: local.ComposeDriver,
+        driver: ComposeDriver,
         desired: plan.Desired,
         parts: model_of.Parts,
         digests: Mapping[str, str],
@@ -296,14 +299,7 @@ class Runner:
                 digest=digests[reference],
                 port=service.port,
                 addresses=tuple(addresses),
-                health=service.health,
-                start_timeout=service.start_timeout,
-                drain_timeout=service.drain_timeout,
-                stop_timeout=service.stop_timeout,
-                min_uptime=service.min_uptime,
-                strategy=service.strategy,
-                surge=service.surge,
-                unavailable=service.unavailable,
+                **{name: getattr(service, name) for name in LIMITS},
             )
         return Release(
             id=release_id(self.now, desired.release_hash),
@@ -325,7 +321,7 @@ class Runner:
 
     # rolled_back, absent
 
-    def _rolled_back(self, driver: local.ComposeDriver, rollout: Rollout, wanted: str | None) -> None:
+    def _rolled_back(self, driver: ComposeDriver, rollout: Rollout, wanted: str | None) -> None:
         current = self._look(driver, rollout, None)
         operations, target = plan.plan_rollback(current, wanted)
         state = current.state
@@ -344,7 +340,7 @@ class Runner:
                 driver.attach(state.network, plan.served(state.route))
             self.outcome.state = rollout.roll_back(target, state.route)
 
-    def _judged(self, driver: local.ComposeDriver, rollout: Rollout, verb: str, wanted: str | None) -> None:
+    def _judged(self, driver: ComposeDriver, rollout: Rollout, verb: str, wanted: str | None) -> None:
         """A person has looked at the canary."""
         current = self._look(driver, rollout, None)
         operations = plan.plan_canary(current, "promote" if verb == "promoted" else "abort", wanted)
@@ -364,7 +360,7 @@ class Runner:
         driver.check_gateway()
         self.outcome.state = rollout.abort() if "abort" in kinds else rollout.go_on(promote="promote" in kinds)
 
-    def _absent(self, driver: local.ComposeDriver, rollout: Rollout) -> None:
+    def _absent(self, driver: ComposeDriver, rollout: Rollout) -> None:
         # What an interrupted run left goes with the rest.
         current = self._current(driver, driver.load(), None)
         self.outcome.operations = plan.plan_absent(current)

@@ -13,7 +13,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import access_log
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import InputError, parse_number
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
+    InputError,
+)
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.options import (
+    parse_number,
+)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gatewa
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.jobs import contract_due
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
     CONTRACT,
+    LIMITS,
     App,
     InputError,
     Release,
@@ -333,18 +334,8 @@ def describe(
 
 def with_limits(release: Release, route: Route) -> Release:
     """The release with what its route says of health and time: none of that is part of its containers."""
-    keys = (
-        "health",
-        "start_timeout",
-        "drain_timeout",
-        "stop_timeout",
-        "min_uptime",
-        "strategy",
-        "surge",
-        "unavailable",
-    )
     services = {
-        name: replace(service, **{key: route.services[name][key] for key in keys if key in route.services[name]})
+        name: replace(service, **{key: route.services[name][key] for key in LIMITS if key in route.services[name]})
         if name in route.services
         else service
         for name, service in release.services.items()

@@ -14,7 +14,12 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary
     Step,
     parse_canary,
 )
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import InputError, parse_app
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
+    InputError,
+)
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.options import (
+    parse_app,
+)
 
 SERVICES: dict[str, Any] = {"api": {"port": 3001, "routes": ["/"], "strategy": "canary"}}
 STEPS: list[dict[str, Any]] = [{"weight": 10, "pause": 60}, {"weight": 50, "pause": "manual"}]

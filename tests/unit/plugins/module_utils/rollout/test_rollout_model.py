@@ -11,15 +11,17 @@ from typing import Any
 
 import pytest
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
-    RELEASE_ID,
     InputError,
     RolloutError,
     choose_addresses,
     gateway_address,
     other_colour,
+    release_id,
+)
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.options import (
+    RELEASE_ID,
     parse_app,
     parse_release_id,
-    release_id,
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import (
     Network,

@@ -1,0 +1,222 @@
+# Copyright (c) 2026, the daffathan.platform authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Private to this collection: it may change without notice.
+
+"""The options of the module as an app, or InputError with the first thing that is wrong."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
+    MIGRATIONS,
+    SCHEMA_PLACE,
+    App,
+    InputError,
+    OneShot,
+    Service,
+)
+
+APP_NAME = re.compile(r"[a-z](?:-?[a-z0-9]){0,30}")
+RELEASE_ID = re.compile(r"r\d{8}t\d{6}-[0-9a-f]{8}")
+ROUTE = re.compile(r"/[A-Za-z0-9._~/-]*")
+DOMAIN = re.compile(r"(?:\*\.)?(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# A secret becomes a file of this name.
+SECRET_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
+STRATEGIES = ("blue_green", "canary", "rolling", "stop_first")
+# Seconds that a worker has to stay up before it counts as ready; nothing can be asked of it.
+WORKER_UPTIME = 5
+JOB_TIMES = ("before_start",)
+
+
+def parse_number(where: str, value: object, low: int, high: int) -> int:
+    try:
+        number = int(str(value))
+    except ValueError:
+        number = low - 1
+    if isinstance(value, bool) or not low <= number <= high:
+        raise InputError(f"{where}: {value!r} is not a number from {low} to {high}.")
+    return number
+
+
+def parse_app_name(name: str) -> str:
+    if not APP_NAME.fullmatch(name) or len(name) > 31:
+        raise InputError(
+            f"app: {name!r} is not a name. Use a lower-case letter followed by at most 30 letters, digits and single "
+            "hyphens, for example my-app."
+        )
+    return name
+
+
+def parse_release_id(value: str) -> str:
+    if not RELEASE_ID.fullmatch(value):
+        raise InputError(f"release: {value!r} is not a release id like r20260102t030405-0123abcd.")
+    return value
+
+
+def parse_service(name: str, options: object) -> Service:
+    where = f"services.{name}"
+    if not isinstance(options, Mapping):
+        raise InputError(f"{where}: {options!r} is not a mapping. Write for example {{port: 3000, routes: [/]}}.")
+    known = (
+        *("port", "routes", "health", "replicas", "start_timeout", "drain_timeout", "stop_timeout", "min_uptime"),
+        *("strategy", "surge", "unavailable"),
+    )
+    given = {key: value for key, value in options.items() if value is not None}
+    unknown = sorted(set(map(str, given)) - set(known))
+    if unknown:
+        raise InputError(f"{where}.{unknown[0]}: there is no such option. Known are {', '.join(known)}.")
+    worker = "port" not in given
+    for key in ("routes", "health"):
+        if worker and given.get(key):
+            raise InputError(
+                f"{where}.{key}: {given[key]!r} for a service without `port`, which is a worker that takes no "
+                f"requests. Give the port on which it listens in its container, or remove `{key}`."
+            )
+    routes = given.get("routes", [])
+    if isinstance(routes, str) or not isinstance(routes, Sequence):
+        raise InputError(f"{where}.routes: {routes!r} is not a list of path prefixes like [/api/].")
+    for route in routes:
+        if not isinstance(route, str) or not ROUTE.fullmatch(route):
+            raise InputError(f"{where}.routes: {route!r} is not a path prefix like / or /api/.")
+    health = given.get("health")
+    if health is not None and (not isinstance(health, str) or not re.fullmatch(r"/[!-~]*", health)):
+        raise InputError(f"{where}.health: {health!r} is not a path like /health.")
+    strategy = given.get("strategy", "blue_green")
+    if strategy not in STRATEGIES:
+        raise InputError(f"{where}.strategy: {strategy!r} is not one of {', '.join(STRATEGIES)}.")
+    for key in ("surge", "unavailable"):
+        if key in given and strategy != "rolling":
+            raise InputError(f"{where}.{key}: is for `strategy: rolling`, not for {strategy}. Remove it.")
+    if strategy == "rolling" and worker:
+        raise InputError(
+            f"{where}.strategy: rolling for a service without `port`, which is a worker that takes no requests. Remove "
+            "it: workers of both releases overlap."
+        )
+    replicas = parse_number(f"{where}.replicas", given.get("replicas", 1), 1, 50)
+    surge = parse_number(f"{where}.surge", given.get("surge", 1), 0, 50)
+    unavailable = parse_number(f"{where}.unavailable", given.get("unavailable", 0), 0, replicas - 1)
+    if not surge and not unavailable:
+        raise InputError(
+            f"{where}.surge: 0 with `unavailable` 0, so that nothing could be replaced. Raise one of them."
+        )
+    start_timeout = parse_number(f"{where}.start_timeout", given.get("start_timeout", 60), 1, 3600)
+    min_uptime = parse_number(f"{where}.min_uptime", given.get("min_uptime", WORKER_UPTIME if worker else 0), 0, 3600)
+    if min_uptime > start_timeout:
+        raise InputError(
+            f"{where}.min_uptime: {min_uptime} is more than `start_timeout` ({start_timeout}), so the service could "
+            "never get ready. Raise `start_timeout`."
+        )
+    return Service(
+        name=name,
+        port=None if worker else parse_number(f"{where}.port", given["port"], 1, 65535),
+        routes=tuple(routes),
+        health=health,
+        replicas=replicas,
+        start_timeout=start_timeout,
+        drain_timeout=parse_number(f"{where}.drain_timeout", given.get("drain_timeout", 30), 0, 3600),
+        stop_timeout=parse_number(f"{where}.stop_timeout", given.get("stop_timeout", 30), 0, 3600),
+        min_uptime=min_uptime,
+        strategy=strategy,
+        surge=surge,
+        unavailable=unavailable,
+    )
+
+
+def parse_job(name: str, options: Mapping[str, Any]) -> OneShot:
+    """A service that has `job`: it does its work and ends."""
+    where = f"services.{name}"
+    if options["job"] not in JOB_TIMES:
+        raise InputError(f"{where}.job: {options['job']!r} is not one of {', '.join(JOB_TIMES)}.")
+    given = {key for key, value in options.items() if value not in (None, [])}
+    # The times of a service are defaults of the role, which knows no difference.
+    wrong = sorted(given - {"job", "timeout", "start_timeout", "drain_timeout", "stop_timeout"})
+    if wrong:
+        raise InputError(
+            f"{where}.{wrong[0]}: {options[wrong[0]]!r} for a job, which does its work and ends. Remove it, or remove "
+            "`job`."
+        )
+    return OneShot(where, name, parse_number(f"{where}.timeout", options.get("timeout", 600), 1, 86400))
+
+
+def parse_migrate(options: object, services: Collection[str]) -> list[OneShot]:
+    """The commands that change a schema, each as a one-shot."""
+    if not options:
+        return []
+    if not isinstance(options, Mapping):
+        raise InputError(f"migrate: {options!r} is not a mapping. Write {{service: api, command: [./migrate, up]}}.")
+    given = {key: value for key, value in options.items() if value is not None}
+    unknown = sorted(set(map(str, given)) - {"service", "timeout", *MIGRATIONS})
+    if unknown:
+        known = ", ".join(("service", *MIGRATIONS, "timeout"))
+        raise InputError(f"migrate.{unknown[0]}: there is no such option. Known are {known}.")
+    if given.get("service") not in services:
+        raise InputError(
+            f"migrate.service: {given.get('service')!r} is not one of the services that are released: "
+            f"{', '.join(sorted(services))}."
+        )
+    if "command" not in given:
+        raise InputError("migrate.command: missing. Give what migrates the schema, for example [./migrate, up].")
+    timeout = parse_number("migrate.timeout", given.get("timeout", 600), 1, 86400)
+    shots = []
+    for key in MIGRATIONS:
+        command = given.get(key)
+        if command is None:
+            continue
+        if not isinstance(command, (list, tuple)) or not command or not all(isinstance(word, str) for word in command):
+            raise InputError(f"migrate.{key}: {command!r} is not a list of words like [./migrate, up].")
+        if any(SCHEMA_PLACE in word for word in command) and (key != "rollback" or "version" not in given):
+            raise InputError(
+                f"migrate.{key}: {SCHEMA_PLACE} stands for what `version` said before the migration, and only in "
+                "`rollback`. Give `version`, or remove it."
+            )
+        shots.append(OneShot(f"migrate.{key}", str(given["service"]), timeout, tuple(command)))
+    return shots
+
+
+def parse_app(options: Mapping[str, Any]) -> App:
+    """The app that the module's options describe, or InputError with the first thing that is wrong."""
+    name = parse_app_name(options["app"])
+    raw_services = options.get("services") or {}
+    if not raw_services:
+        raise InputError("services: empty. Name at least one service of the compose file.")
+    asked = sorted((str(key), value) for key, value in raw_services.items())
+    is_job = {key: isinstance(value, Mapping) and value.get("job") is not None for key, value in asked}
+    services = tuple(parse_service(key, value) for key, value in asked if not is_job[key])
+    jobs = [parse_job(key, value) for key, value in asked if is_job[key]]
+    if not services:
+        raise InputError("services: nothing but jobs. Name at least one service that runs on.")
+    jobs += parse_migrate(options.get("migrate"), set(is_job))
+    owner: dict[str, str] = {}
+    for service in services:
+        for route in service.routes:
+            if route in owner:
+                raise InputError(
+                    f"services: {owner[route]} and {service.name} both claim the route {route}. Give each its own "
+                    "prefix."
+                )
+            owner[route] = service.name
+    domains = tuple(dict.fromkeys(str(domain).lower() for domain in options.get("domains") or []))
+    for domain in domains:
+        if not DOMAIN.fullmatch(domain) or len(domain) > 253:
+            raise InputError(f"domains: {domain!r} is not a host name like app.example.com.")
+    if domains and not owner:
+        raise InputError("services: no service has `routes`, so nothing would answer under the domains of the app.")
+    env: dict[str, str] = {}
+    for key, value in (options.get("env") or {}).items():
+        if not ENV_NAME.fullmatch(str(key)):
+            raise InputError(f"env.{key}: not a name of a variable (letters, digits and underscores).")
+        env[str(key)] = ("true" if value else "false") if isinstance(value, bool) else str(value)
+    secrets: dict[str, str] = {}
+    for key, value in (options.get("secrets") or {}).items():
+        if not SECRET_NAME.fullmatch(str(key)):
+            raise InputError(f"secrets.{key}: not a file name (letters, digits, dots, hyphens, underscores).")
+        if isinstance(value, (dict, list)) or value is None or str(value) == "":
+            raise InputError(f"secrets.{key}: must be a text that is not empty.")
+        secrets[str(key)] = str(value)
+    return App(name, domains, services, env, secrets, tuple(jobs))
