@@ -109,16 +109,25 @@ def routed(host: Host, wanted: list[str]) -> Iterator[None]:
         for text in wanted
         if text != LOOPBACK and "%" not in text and not any(ipaddress.ip_address(text) in each for each in network)
     ]
+    near = {text.partition("%")[0] for text in set(wanted) - {*outside, LOOPBACK}}
+    own = near & set(host.run("sh", "-c", "ip -o address show dev eth0 | awk '{print $4}' | cut -d/ -f1").split())
+    hardware = host.run("cat", "/sys/class/net/eth0/address").strip()
     try:
         for text in outside:
             attacker("ip", "route", "replace", text, "via", host.address6 if ":" in text else host.address)
         # Another host may have had one of the addresses a minute ago.
-        for text in set(wanted) - {*outside, LOOPBACK}:
-            attacker("ip", "neighbour", "flush", "to", text.partition("%")[0], "dev", "eth0")
+        for text in near:
+            attacker("ip", "neighbour", "flush", "to", text, "dev", "eth0")
+        # A neighbour who knows the hardware address needs no answer of the host to find it, and a firewall that lets no
+        # neighbour discovery through keeps nobody out. It would keep each packet of the sweep waiting, though.
+        for text in own:
+            attacker("ip", "neighbour", "replace", text, "lladdr", hardware, "nud", "permanent", "dev", "eth0")
         yield
     finally:
         for text in outside:
             attacker("ip", "route", "del", text, check=False)
+        for text in own:
+            attacker("ip", "neighbour", "del", text, "dev", "eth0", check=False)
 
 
 @contextmanager

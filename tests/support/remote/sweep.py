@@ -26,6 +26,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
 
 LAB = ("10.231.", "fd00:231:", "fe80:")
 LOOPBACK = "127.0.0.1"
@@ -35,6 +36,8 @@ PORTS = range(1, 65536)
 SOURCE_PORT = {"tcp": 39017, "udp": 39018}
 PATIENCE = 0.8
 CONNECT_PATIENCE = 3.0
+# Seconds after which a packet that cannot be sent is a fault: no sweep takes a tenth of it.
+LONGEST = 120
 SYN, SYN_ACK = 0x02, 0x12
 SO_ATTACH_FILTER = 26
 BUFFER = 8 << 20
@@ -123,6 +126,7 @@ def ask(send: Callable[[int], object], sock: socket.socket, read: Callable[[], i
             except BlockingIOError:
                 return
 
+    late = time.monotonic() + LONGEST
     for count, port in enumerate(PORTS):
         while True:
             try:
@@ -130,7 +134,7 @@ def ask(send: Callable[[int], object], sock: socket.socket, read: Callable[[], i
                 break
             except OSError as error:
                 # EPERM: the table of connection tracking is full for a moment.
-                if error.errno not in (errno.ENOBUFS, errno.EAGAIN, errno.EPERM):
+                if error.errno not in (errno.ENOBUFS, errno.EAGAIN, errno.EPERM) or time.monotonic() > late:
                     raise
                 time.sleep(0.05)
         if count % 1024 == 0:
@@ -268,8 +272,9 @@ def check(alive: str, targets: list[tuple[str, str]]) -> None:
 def main(alive: str, targets: list[tuple[str, str]]) -> None:
     check(alive, targets)
     jobs = [(proto, alive, source, address) for source, address in targets for proto in ("tcp", "udp")]
-    with multiprocessing.get_context("fork").Pool(min(len(jobs), os.cpu_count() or 1)) as pool:
-        found = pool.map(sweep, jobs, chunksize=1)
+    # Unlike multiprocessing.Pool this one tells when a process of its was killed, and does not wait for it for ever.
+    with ProcessPoolExecutor(min(len(jobs), os.cpu_count() or 1), multiprocessing.get_context("fork")) as pool:
+        found = list(pool.map(sweep, jobs))
     print(json.dumps([{"tcp": found[n], "udp": found[n + 1]} for n in range(0, len(found), 2)]))
 
 
