@@ -17,8 +17,9 @@ answers again. `lost` counts requests and streams that failed; the generator nev
 
 Times are medians in seconds: `switch_s` from when the new version listens until the last request leaves that the old
 version answers (below zero: the old one was gone before), `stopped_s` until the old container has ended, `total_s` for
-the command. `rollback_s` is the time the module needs until all traffic is back on the version before, `p99_ratio`
-compares the 99th percentile of small GETs during our updates with the same load while nothing happens.
+the command. `rollback_s` is the time the module needs until all traffic is back on a version before that was kept warm
+(`keep_warm`), `p99_ratio` compares the 99th percentile of small GETs during our updates with the same load while
+nothing happens.
 """
 
 from __future__ import annotations
@@ -53,9 +54,10 @@ def p99(report: Report) -> float:
 
 
 def rollback(host: Host) -> tuple[float, Report]:
-    """Seconds from the start of the module until the gateway has moved all traffic back, and the load meanwhile."""
+    """Seconds from the start of the module until all traffic is back on a release that was kept warm; the load then."""
+    host.converge("deploy", apps=our_app(VERSIONS[0], keep_warm=600))
     with load_on(host, "ours") as load:
-        host.converge("rollback", apps=our_app(VERSIONS[-1]), app=APP)
+        host.converge("rollback", apps=our_app(VERSIONS[0], keep_warm=600), app=APP)
         report = load.stop()
     lines = [json.loads(line) for line in host.run("cat", f"/var/lib/daffathan/apps/{APP}/journal.ndjson").splitlines()]
     run = [line for line in lines if line["run"] == lines[-1]["run"]]

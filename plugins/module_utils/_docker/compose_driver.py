@@ -378,13 +378,19 @@ class ComposeDriver:
                     probe.check_running(self.engine, containers)
         self.engine.each(containers, "update", restart_policy=policy)
 
+    def rehearse(self, release: Release, route: Route) -> None:
+        self.gateway.test_candidate(self._configuration(release, route))
+
     def shift(self, release: Release, route: Route, split: Split | None = None) -> str:
+        text = self._configuration(release, route, split)
+        self._old_workers = self.gateway.load(text)
+        return str(generation(text))
+
+    def _configuration(self, release: Release, route: Route, split: Split | None = None) -> str:
         network = self.load().network
         if network is None:
             raise RolloutError(f"state.json of {self.app} names no network. Deploy the app again.")
-        text = render(app_of(self.app, route, release), release, network.gateway, split)
-        self._old_workers = self.gateway.load(text)
-        return str(generation(text))
+        return render(app_of(self.app, route, release), release, network.gateway, split)
 
     def forget(self) -> None:
         self._old_workers = self.gateway.load(None)

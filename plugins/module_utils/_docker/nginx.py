@@ -33,7 +33,11 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gatewa
     generation,
     test_configuration,
 )
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import GATEWAY, RolloutError
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
+    GATEWAY,
+    RolloutError,
+    canonical_hash,
+)
 
 DIRECTORY = "/etc/daffathan/gateway"
 INSIDE = "/etc/gateway"
@@ -76,6 +80,7 @@ class Gateway:
         self.engine = engine
         self.app = app
         self.path = f"{DIRECTORY}/apps/{app}.conf"
+        self._tested: str | None = None
 
     def container(self) -> Any:
         container = self.engine.container(GATEWAY)
@@ -118,7 +123,7 @@ class Gateway:
                 container = self.container()
                 old = self.read()
                 if text is not None and text != old:
-                    self._test_candidate(text)
+                    self.test_candidate(text)
                     write_atomic(self.path, text, mode=0o644)
                 elif text is None and old is not None:
                     os.unlink(self.path)
@@ -131,7 +136,8 @@ class Gateway:
         except LockTimeout as error:
             raise RolloutError(f"gateway: {error}. Another rollout holds it; try again when it has ended.") from error
 
-    def _test_candidate(self, text: str) -> None:
+    def test_candidate(self, text: str) -> None:
+        """Whether nginx takes a file for this app beside what else it has; not asked a second time about the same."""
         base = read_text(f"{DIRECTORY}/nginx.conf")
         if base is None:
             raise RolloutError(
@@ -142,6 +148,11 @@ class Gateway:
             for path in sorted(glob.glob(f"{glob.escape(DIRECTORY)}/apps/*.conf"))
             if path != self.path
         ]
+        # By what they hold: `INSIDE` is this directory.
+        contents = [read_text(f"{DIRECTORY}/apps/{os.path.basename(path)}") for path in others]
+        everything = canonical_hash([base, text, others, contents])
+        if everything == self._tested:
+            return
         own, whole = f".{self.app}.candidate", f".{self.app}.nginx.candidate"
         try:
             write_atomic(f"{DIRECTORY}/{own}", text, mode=0o644)
@@ -149,6 +160,7 @@ class Gateway:
                 f"{DIRECTORY}/{whole}", test_configuration(base, f"{INSIDE}/{own}", others, INSIDE), mode=0o644
             )
             self._nginx_test(f"{INSIDE}/{whole}")
+            self._tested = everything
         finally:
             for name in (own, whole):
                 with contextlib.suppress(FileNotFoundError):

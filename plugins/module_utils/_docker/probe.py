@@ -24,7 +24,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model 
 )
 
 LOG_LINES = 10
-FIRST_PAUSE, LAST_PAUSE = 0.025, 0.25
+FIRST_PAUSE, LAST_PAUSE = 0.025, 0.1
 REQUEST_TIMEOUT = 2.0
 # Longer than any request the gateway took before the switch can be on its way without a connection to the app.
 QUIET = 0.5

@@ -89,6 +89,9 @@ class Driver(Protocol):
     def keep(self, release: Release, always: bool) -> None:
         """Whether the containers come back by themselves after a crash or a reboot."""
 
+    def rehearse(self, release: Release, route: Route) -> None:
+        """Have the gateway test the configuration that a later `shift` to the release would load, and load nothing."""
+
     def shift(self, release: Release, route: Route, split: Split | None = None) -> str:
         """Let the gateway load a configuration that names the release, and a canary; the generation it was given."""
 

@@ -141,6 +141,8 @@ class Rollout:
             with self.journal.step("start", release=candidate.id):
                 self.driver.stage(candidate)
                 self.driver.start(plan.beside(candidate, workers=False))
+                # While they get ready; behind that, every moment counts in which users meet the old release.
+                self.driver.rehearse(candidate, route)
             self._ready(candidate)
             if canary is None:
                 state = self._switch(state, candidate, route, self.driver.start, rollback=False)
@@ -192,6 +194,7 @@ class Rollout:
             with self.journal.step("start", release=target.id):
                 self.driver.cancel_stop(target)
                 self.driver.resume(plan.beside(target, workers=False))
+                self.driver.rehearse(target, route)
             self._ready(target)
             state = self._switch(state, target, route, self.driver.resume, rollback=True)
         return self._finish(state)

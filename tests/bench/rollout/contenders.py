@@ -120,11 +120,11 @@ def swarm() -> Contender:
     return Contender("swarm", start, deploy, remove)
 
 
-def our_app(tag: str) -> list[dict[str, object]]:
-    """The service as an app of the platform."""
+def our_app(tag: str, keep_warm: int = 0) -> list[dict[str, object]]:
+    """The service as an app of the platform. The release before runs on for so many seconds after the switch."""
     service = {"port": 3000, "routes": ["/"], "health": "/health", "drain_timeout": 5}
     app = {"name": APP, "domains": [SITE], "compose": str(FILES / "ours.yml")}
-    return [{**app, "env": {"TAG": tag}, "services": {"api": service}}]
+    return [{**app, "env": {"TAG": tag}, "services": {"api": service}, "keep_warm": keep_warm}]
 
 
 def ours() -> Contender:

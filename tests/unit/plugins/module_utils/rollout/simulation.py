@@ -344,6 +344,10 @@ class Driver:
             container.restart = "unless-stopped" if always else "no"
         self.effect("kept")
 
+    def rehearse(self, release: Release, route: Route) -> None:
+        render(app_of("labs", route, release), release, NETWORK.gateway)
+        self.effect("rehearse")
+
     def shift(self, release: Release, route: Route, split: Split | None = None) -> str:
         text = render(app_of("labs", route, release), release, NETWORK.gateway, split)
         if split is not None:

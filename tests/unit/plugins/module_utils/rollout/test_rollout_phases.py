@@ -148,7 +148,7 @@ def test_absent_leaves_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "step", ["stage", "files", "start", "started", "ready", "keep", "test", "written", "loaded", "fence"]
+    "step", ["stage", "files", "start", "started", "rehearse", "ready", "keep", "test", "written", "loaded", "fence"]
 )
 @pytest.mark.parametrize("first", [True, False], ids=["first release", "second release"])
 def test_failure_before_the_switch_leaves_the_old_one_alone(step: str, first: bool) -> None:
@@ -239,7 +239,7 @@ def test_worker_starts_only_beside_services_that_are_ready() -> None:
     assert set(world.of(workers(2).id)) == {"api"}
 
 
-@pytest.mark.parametrize("step", ["stop", "stopped", "test", "written", "loaded", "fence"])
+@pytest.mark.parametrize("step", ["stop", "stopped", "rehearse", "test", "written", "loaded", "fence"])
 def test_failure_after_old_ones_were_stopped_starts_them_again(step: str) -> None:
     world = world_after(present(workers(1)))
     with pytest.raises(RolloutError, match="on purpose"):
