@@ -13,17 +13,22 @@ import fcntl
 import functools
 import hashlib
 import json
+import os
 import subprocess
 import sys
 
+from tests.support import sid
 from tests.support.app import version
+from tests.support.audited import shell
 from tests.support.lab import BUILD, PROJECT, Host, LabError, lab, up, wait_until
 
+# 26 is that of Debian's stable release, 28 that of sid.
+ENGINE = os.environ.get("DAFFATHAN_TEST_PLATFORM_ENGINE", "26")
 INPUTS = ("plugins", "roles", "playbooks", "inventories/demo", "examples", "tests/lab")
 
 
 def snapshot_name() -> str:
-    """`site-<hash>`, over the content of every file that goes into a converged host."""
+    """`site-<engine>-<hash>`, over the content of every file that goes into a converged host."""
     files = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *INPUTS],
         cwd=PROJECT,
@@ -35,7 +40,7 @@ def snapshot_name() -> str:
         path = PROJECT / name.decode()
         if path.is_file() and path.suffix not in {".md"}:
             digest.update(name + b"\0" + path.read_bytes() + b"\0")
-    return f"site-{digest.hexdigest()[:12]}"
+    return f"site-{ENGINE}-{digest.hexdigest()[:12]}"
 
 
 def converged(name: str) -> Host:
@@ -52,9 +57,16 @@ def converged(name: str) -> Host:
 
 def make(snapshot: str) -> None:
     """Run site.yml on a bare VPS and keep what it made of it."""
-    base = up("converged-base")
+    base = up(f"converged-base-{ENGINE}")
     try:
+        if ENGINE != "26":
+            shell(base, f"{sid.SOURCES}{sid.DOCKER}")
         base.converge("site")
+        found = base.run("docker", "version", "--format", "{{.Server.Version}}")
+        if not found.startswith(f"{ENGINE}."):
+            raise LabError(
+                f"{base.name} runs Docker {found}, not {ENGINE}; DAFFATHAN_TEST_PLATFORM_ENGINE asks for it."
+            )
         lab("snapshot", base.name, snapshot)
     finally:
         base.down()

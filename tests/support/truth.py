@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.support import sid
 from tests.support.audited import GUARD, IMAGE, audit, shell
 from tests.support.lab import Host, LabError, attacker, lab, up, wait_until
 from tests.support.situations import ENGINES, LINK, LOOPBACK, PRELUDE, RESTORE, Situation
@@ -26,14 +27,9 @@ ATTACKER, REGISTRY = "10.231.0.6", "10.231.0.5"
 # Other addresses of the neighbour; they are deprecated, so that nothing else is sent from them.
 SECOND = {4: "10.231.0.252", 6: "fd00:231::252"}
 DIRECTORY = "/usr/local/lib/truth"
-SID = """
-echo 'deb http://deb.debian.org/debian sid main' >/etc/apt/sources.list.d/sid.list
-printf 'Package: *\\nPin: release a=unstable\\nPin-Priority: 100\\n' >/etc/apt/preferences.d/sid
-"""
-# The archive's Release file of sid may be past its date.
 INSTALL = f"""
 export DEBIAN_FRONTEND=noninteractive
-apt-get -o Acquire::Check-Valid-Until=false update -qq
+apt-get update -qq
 get="apt-get install -qq --no-install-recommends"
 if test -e /etc/apt/sources.list.d/sid.list; then $get -t sid docker.io docker-cli; else $get docker.io; fi >/dev/null
 $get docker-cli >/dev/null 2>&1 || true
@@ -45,7 +41,7 @@ docker pull -q {IMAGE}
 def prepared(engine: str) -> Host:
     """A VPS with this engine, and all that situations need; from a snapshot, which the first call makes."""
     name = f"it-truth-{engine.partition('.')[0]}"
-    install = f"{SID if engine == '28' else ''}{INSTALL}"
+    install = f"{sid.SOURCES if engine == '28' else ''}{INSTALL}"
     snapshot = f"truth-{engine}-{hashlib.sha256(install.encode()).hexdigest()[:8]}"
     if snapshot not in (entry["name"] for entry in json.loads(lab("status", "--json").stdout)["snapshots"]):
         host = up(name, suite=ENGINES[engine])
