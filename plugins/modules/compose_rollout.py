@@ -85,6 +85,14 @@ options:
       - C(drain_timeout) (int, default V(30)) is the number of seconds that requests in flight may take after the
         switch.
       - C(stop_timeout) (int, default V(30)) is the number of seconds between SIGTERM and SIGKILL.
+      - C(protocol) (str, default V(http)) is V(http) or V(tcp). With V(tcp) the gateway passes connections to C(port) on
+        unread, for a broker or a cache. Containers of the app's network reach it by its name and port; it is not
+        reached from outside. It has no C(routes), no C(health) and no port in common with another service of the app.
+        A port cannot be of V(http) in one app of a host and of V(tcp) in another.
+      - After a switch, new connections with V(tcp) meet the new release. Those that are open go on with the old one
+        until they end, at the latest when C(drain_timeout) is over and the old containers stop.
+      - C(idle_timeout) (int, default V(86400)) is the number of seconds after which a connection with V(tcp) that
+        carries nothing in either direction is closed.
       - C(job) (str) makes the service a job, which does its work and ends. V(before_start) runs it once per release,
         before the release starts. C(timeout) (int, default V(600)) is the number of seconds it may take. Jobs run one
         after the other, in the order of their names. The compose file has to give the C(command) of the job.
@@ -215,6 +223,7 @@ EXAMPLES = r"""
       api: {port: 3001, routes: [/api/], health: /health, replicas: 2}
       mailer: {}
       billing: {strategy: stop_first, stop_timeout: 120}
+      broker: {port: 1883, protocol: tcp, drain_timeout: 300}
       seed: {job: before_start}
     migrate:
       service: api

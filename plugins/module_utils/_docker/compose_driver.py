@@ -42,6 +42,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model 
     GATEWAY,
     LABEL,
     SCHEMA_PLACE,
+    TCP,
     App,
     Release,
     RolloutError,
@@ -160,6 +161,8 @@ class ComposeDriver:
 
     def check_gateway(self) -> None:
         self.gateway.container()
+        if self.work is not None and self.work.app.speaking(TCP):
+            self.gateway.check_streams()
 
     def room(self) -> Room:
         """What is free where images and containers are kept, and in memory."""

@@ -29,8 +29,12 @@ from ansible_collections.daffathan.platform.plugins.module_utils._common.files i
     write_atomic,
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine import SDK_ERRORS, Engine
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout import streams
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gateway import (
+    APPS,
+    STREAMS,
     generation,
+    knows_streams,
     test_configuration,
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
@@ -79,7 +83,8 @@ class Gateway:
     def __init__(self, engine: Engine, app: str) -> None:
         self.engine = engine
         self.app = app
-        self.path = f"{DIRECTORY}/apps/{app}.conf"
+        # By kind, in the order in which they are written: the one of HTTP, which names the generation, is the last.
+        self.files = {kind: f"{DIRECTORY}/{kind}/{app}.conf" for kind in (STREAMS, APPS)}
         self._tested: str | None = None
 
     def container(self) -> Any:
@@ -93,8 +98,27 @@ class Gateway:
             )
         return container
 
+    def check_streams(self) -> None:
+        """Raise where services that speak TCP could not be served."""
+        if not knows_streams(self._base()):
+            raise RolloutError(
+                f"gateway: {DIRECTORY}/nginx.conf is of a version that cannot serve `protocol: tcp`. Run role "
+                "daffathan.platform.gateway again."
+            )
+
     def read(self) -> str | None:
-        return read_text(self.path)
+        return streams.unite(read_text(self.files[APPS]), read_text(self.files[STREAMS]))
+
+    def _write(self, text: str | None) -> None:
+        """A kill between the two files leaves what no generation fits, see `generation`."""
+        http, tcp = streams.divide(text or "")
+        for kind, part in ((STREAMS, tcp), (APPS, http)):
+            path = self.files[kind]
+            if part:
+                write_atomic(path, part, mode=0o644)
+            elif os.path.exists(path):
+                os.unlink(path)
+                fsync_directory(os.path.dirname(path))
 
     def written_generation(self) -> str | None:
         return generation(self.read())
@@ -117,17 +141,14 @@ class Gateway:
         self._nginx_test(f"{INSIDE}/nginx.conf")
 
     def load(self, text: str | None) -> list[Process]:
-        """Test, write and load the app's file, or take it away (None); the workers that still have the old one."""
+        """Test, write and load the app's files, or take them away (None); the workers that still have the old ones."""
         try:
             with FileLock(LOCK, timeout=LOCK_TIMEOUT):
                 container = self.container()
-                old = self.read()
-                if text is not None and text != old:
-                    self.test_candidate(text)
-                    write_atomic(self.path, text, mode=0o644)
-                elif text is None and old is not None:
-                    os.unlink(self.path)
-                    fsync_directory(os.path.dirname(self.path))
+                if text != self.read():
+                    if text is not None:
+                        self.test_candidate(text)
+                    self._write(text)
                 workers = self.workers(container)
                 # Not through the engine: it takes any signal it sends for a stop by hand, and then does not start
                 # an `unless-stopped` container after the next boot.
@@ -136,35 +157,45 @@ class Gateway:
         except LockTimeout as error:
             raise RolloutError(f"gateway: {error}. Another rollout holds it; try again when it has ended.") from error
 
-    def test_candidate(self, text: str) -> None:
-        """Whether nginx takes a file for this app beside what else it has; not asked a second time about the same."""
+    def _base(self) -> str:
         base = read_text(f"{DIRECTORY}/nginx.conf")
         if base is None:
             raise RolloutError(
                 f"gateway: {DIRECTORY}/nginx.conf is missing. Run role daffathan.platform.gateway first."
             )
-        others = [
-            f"{INSIDE}/apps/{os.path.basename(path)}"
-            for path in sorted(glob.glob(f"{glob.escape(DIRECTORY)}/apps/*.conf"))
-            if path != self.path
-        ]
+        return base
+
+    def test_candidate(self, text: str) -> None:
+        """Whether nginx takes files for this app beside what else it has; not asked a second time about the same."""
+        base, others = self._base(), {kind: self._others(kind) for kind in (APPS, STREAMS)}
         # By what they hold: `INSIDE` is this directory.
-        contents = [read_text(f"{DIRECTORY}/apps/{os.path.basename(path)}") for path in others]
+        contents = {kind: [read_text(f"{DIRECTORY}/{kind}/{name}") for name in names] for kind, names in others.items()}
         everything = canonical_hash([base, text, others, contents])
         if everything == self._tested:
             return
-        own, whole = f".{self.app}.candidate", f".{self.app}.nginx.candidate"
+        http, tcp = streams.divide(text)
+        own = {kind: f".{self.app}.{kind}.candidate" for kind, part in ((APPS, http), (STREAMS, tcp)) if part}
+        included = {
+            kind: [f"{INSIDE}/{kind}/{name}" for name in names] + ([f"{INSIDE}/{own[kind]}"] if kind in own else [])
+            for kind, names in others.items()
+        }
+        whole = f".{self.app}.nginx.candidate"
+        written = {whole: test_configuration(base, included, INSIDE)}
+        written.update({name: http if kind == APPS else tcp for kind, name in own.items()})
         try:
-            write_atomic(f"{DIRECTORY}/{own}", text, mode=0o644)
-            write_atomic(
-                f"{DIRECTORY}/{whole}", test_configuration(base, f"{INSIDE}/{own}", others, INSIDE), mode=0o644
-            )
+            for name, part in written.items():
+                write_atomic(f"{DIRECTORY}/{name}", part, mode=0o644)
             self._nginx_test(f"{INSIDE}/{whole}")
             self._tested = everything
         finally:
-            for name in (own, whole):
+            for name in written:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(f"{DIRECTORY}/{name}")
+
+    def _others(self, kind: str) -> list[str]:
+        """The names of the files of the other apps."""
+        paths = sorted(glob.glob(f"{glob.escape(DIRECTORY)}/{kind}/*.conf"))
+        return [os.path.basename(path) for path in paths if path != self.files[kind]]
 
     def _nginx_test(self, path: str) -> None:
         try:

@@ -18,6 +18,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine 
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.nginx import Process, alive, established
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
     LABEL,
+    TCP,
     Release,
     ReleasedService,
     RolloutError,
@@ -87,7 +88,12 @@ def wait_ready(engine: Engine, containers: Collection[Any], release: Release, ho
 
 
 def _remedy(name: str, service: ReleasedService) -> str:
-    where = "its `healthcheck`" if service.port is None else f"`services.{name}.health` and `port`"
+    if service.port is None:
+        where = "its `healthcheck`"
+    elif service.protocol == TCP:
+        where = f"its `healthcheck` and `services.{name}.port`"
+    else:
+        where = f"`services.{name}.health` and `port`"
     return f"Look at what it says, at {where}"
 
 

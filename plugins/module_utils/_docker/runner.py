@@ -155,7 +155,9 @@ class Runner:
         model, warnings = normalise(self.options["compose_file"], app.name, app.env)
         self.outcome.warnings += warnings
         parts = model_of.split(model, app)
-        plan.check_other_apps(app, {name: app_files.read_state(name) for name in app_files.known_apps()})
+        states = self._states()
+        plan.check_other_apps(app, states)
+        plan.check_ports(app, states)
         current = self._look(driver, rollout, app)
         state = current.state
         digests = self._digests(driver.engine, parts, state)
@@ -214,6 +216,9 @@ class Runner:
         if "contract" in kinds:
             state = rollout.jobs.contract(driver.load())
         self.outcome.state = state
+
+    def _states(self) -> dict[str, State]:
+        return {name: app_files.read_state(name) for name in app_files.known_apps()}
 
     def _look(self, driver: ComposeDriver, rollout: Rollout, app: App | None) -> plan.Current:
         """What is there, once the traces of an interrupted run are dealt with; a dry run leaves them."""
@@ -334,7 +339,10 @@ class Runner:
             base=state.base_images or {},
         )
         self.outcome.state = state
-        if self.apply and target is not None and state.route is not None:
+        if target is None or state.route is None:
+            return
+        plan.check_ports(plan.app_of(self.name, state.route, target), self._states())
+        if self.apply:
             driver.check_gateway()
             if state.network is not None:
                 driver.attach(state.network, plan.served(state.route))

@@ -9,21 +9,27 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import split as splits
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout import streams
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
+    HTTP,
     App,
     Release,
     ReleasedService,
     RolloutError,
     canonical_hash,
 )
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.options import RELEASE_ID
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.split import Split
 
 PUBLIC = "unix:/run/gateway/public/http.sock"
 ADMIN = "unix:/run/gateway/admin/admin.sock"
 _GENERATION = re.compile(r'^\s*return 200 "(?P<generation>[^"]+)\\n";', re.MULTILINE)
 _PLACE = "@generation@"
+# What the gateway includes of an app: a file in the http context, and one in the stream context.
+APPS, STREAMS = "apps", "streams"
 
 
 def upstream_name(app: str, service: str) -> str:
@@ -90,7 +96,7 @@ def _east_west(app: App, release: Release, address: str, split: Split | None) ->
     blocks = []
     ports: dict[int, list[str]] = {}
     for service in app.services:
-        if service.port is not None:
+        if service.port is not None and service.protocol == HTTP:
             ports.setdefault(service.port, []).append(service.name)
     for port, names in sorted(ports.items()):
         # nginx binds the wildcard alone and tells the apps apart by the address a caller used,
@@ -122,18 +128,20 @@ def _east_west(app: App, release: Release, address: str, split: Split | None) ->
 
 
 def render(app: App, release: Release, address: str, split: Split | None = None) -> str:
-    """The file `apps/<app>.conf` for a release; `address` is the gateway's in the network of the app."""
+    """What the gateway is told of a release, see `streams`; `address` is its own in the network of the app."""
+    served = [service.name for service in app.speaking(HTTP)]
     named, beside = f"release {release.id} ({release.colour})", ""
     if split is not None:
         candidate = split.candidate
         named += f", canary {candidate.id} ({candidate.colour}) for {split.weight} %"
         beside = splits.maps(app.name, release, split)
-        tried = [name for name in app.served if name in candidate.services]
+        tried = [name for name in served if name in candidate.services]
         group = splits.group(app.name)
         beside += "".join(_upstream(upstream_name(group, name), candidate.services[name]) for name in tried)
+    heading = f"{app.name}, {named}. Written by the module compose_rollout.\n"
     parts = [
-        f"# App {app.name}, {named}. Written by the module compose_rollout.\n",
-        *(_upstream(upstream_name(app.name, name), release.services[name]) for name in app.served),
+        f"# App {heading}",
+        *(_upstream(upstream_name(app.name, name), release.services[name]) for name in served),
         beside,
         _public(app, release, split) if app.domains else "",
         f"""server {{
@@ -148,22 +156,36 @@ def render(app: App, release: Release, address: str, split: Split | None = None)
 }}
 """,
         _east_west(app, release, address, split),
+        streams.render(app, release, address, split, heading),
     ]
     text = "".join(parts)
     releases = release.id if split is None else f"{release.id}+{split.candidate.id}"
-    return text.replace(_PLACE, f"{releases}/{canonical_hash(text)[:12]}")
+    return text.replace(_PLACE, f"{releases}/{_fingerprint(text)}")
+
+
+def _fingerprint(text: str) -> str:
+    return canonical_hash(text)[:12]
 
 
 def generation(text: str | None) -> str | None:
-    """The generation that a rendered file announces."""
+    """The generation that a rendered text announces.
+
+    Of two files that were not written together, as a kill between them leaves them, it is one that nothing announces,
+    and it names the releases of both.
+    """
     if text is None:
         return None
     match = _GENERATION.search(text)
-    if match is None:
+    if match is not None:
+        said = match["generation"]
+        if said.endswith(f"/{_fingerprint(text.replace(said, _PLACE))}"):
+            return said
+    releases = list(dict.fromkeys(RELEASE_ID.findall(text)))
+    if not releases:
         raise RolloutError(
             "the gateway's file of the app names no generation: it was edited by hand. Remove it and deploy again."
         )
-    return match["generation"]
+    return f"{'+'.join(releases)}/torn"
 
 
 def release_of(generation_text: str | None) -> str | None:
@@ -176,10 +198,21 @@ def releases_of(generation_text: str | None) -> frozenset[str]:
     return frozenset(generation_text.split("/", 1)[0].split("+")) if generation_text else frozenset()
 
 
-def test_configuration(base: str, own: str, others: list[str], directory: str) -> str:
-    """The base configuration with a new file of one app in the place of the old one, for `nginx -t`."""
-    include = f"include {directory}/apps/*.conf;"
-    if base.count(include) != 1:
-        raise RolloutError(f"the gateway's nginx.conf does not contain `{include}` once. Run role gateway again.")
-    files = "\n    ".join(f"include {path};" for path in [*others, own])
-    return base.replace(include, files)
+def knows_streams(base: str) -> bool:
+    """Whether the base configuration has a place for services that speak TCP."""
+    return _include("", STREAMS) in base
+
+
+def _include(directory: str, kind: str) -> str:
+    return f"{directory}/{kind}/*.conf;"
+
+
+def test_configuration(base: str, files: Mapping[str, Sequence[str]], directory: str) -> str:
+    """The base configuration with the files of each kind that it is to include, for `nginx -t`."""
+    for kind, paths in files.items():
+        include = f"include {_include(directory, kind)}"
+        # A gateway of before there were streams serves the apps that have none.
+        if base.count(include) != 1 and (kind == APPS or paths):
+            raise RolloutError(f"the gateway's nginx.conf does not contain `{include}` once. Run role gateway again.")
+        base = base.replace(include, "\n    ".join(f"include {path};" for path in paths))
+    return base

@@ -23,6 +23,9 @@ MIGRATE, MIGRATE_BACK, CONTRACT, SCHEMA = (f"migrate.{key}" for key in MIGRATION
 # In `migrate.rollback`: the schema's version before the migration.
 SCHEMA_PLACE = "{version}"
 
+# What the gateway takes the bytes for that callers send to the port of a service.
+HTTP, TCP = PROTOCOLS = ("http", "tcp")
+
 LABEL = "daffathan"
 GATEWAY = "daffathan-gateway"
 
@@ -52,6 +55,9 @@ class Service:
     # How many containers a rolling replacement has more, and fewer, than there are replicas.
     surge: int = 1
     unavailable: int = 0
+    protocol: str = HTTP
+    # Seconds without a byte after which a connection is given up; for TCP alone.
+    idle_timeout: int = 86400
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,10 @@ class App:
         """The services that the gateway sends requests to."""
         return tuple(service.name for service in self.services if service.port is not None)
 
+    def speaking(self, protocol: str) -> tuple[Service, ...]:
+        """The services that the gateway serves by this protocol."""
+        return tuple(service for service in self.services if service.port is not None and service.protocol == protocol)
+
     def service(self, name: str) -> Service:
         return next(service for service in self.services if service.name == name)
 
@@ -106,6 +116,7 @@ class ReleasedService:
     # How many containers a rolling replacement has more, and fewer, than there are replicas.
     surge: int = 1
     unavailable: int = 0
+    protocol: str = HTTP
 
 
 # What is no part of a container: a release learns it from its route, without a new container.

@@ -13,8 +13,11 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
+    HTTP,
     MIGRATIONS,
+    PROTOCOLS,
     SCHEMA_PLACE,
+    TCP,
     App,
     InputError,
     OneShot,
@@ -32,6 +35,8 @@ STRATEGIES = ("blue_green", "canary", "rolling", "stop_first")
 # Seconds that a worker has to stay up before it counts as ready; nothing can be asked of it.
 WORKER_UPTIME = 5
 JOB_TIMES = ("before_start",)
+# Seconds: 30 days.
+MOST_IDLE = 2592000
 
 
 def parse_number(where: str, value: object, low: int, high: int) -> int:
@@ -65,14 +70,14 @@ def parse_service(name: str, options: object) -> Service:
         raise InputError(f"{where}: {options!r} is not a mapping. Write for example {{port: 3000, routes: [/]}}.")
     known = (
         *("port", "routes", "health", "replicas", "start_timeout", "drain_timeout", "stop_timeout", "min_uptime"),
-        *("strategy", "surge", "unavailable"),
+        *("strategy", "surge", "unavailable", "protocol", "idle_timeout"),
     )
     given = {key: value for key, value in options.items() if value is not None}
     unknown = sorted(set(map(str, given)) - set(known))
     if unknown:
         raise InputError(f"{where}.{unknown[0]}: there is no such option. Known are {', '.join(known)}.")
     worker = "port" not in given
-    for key in ("routes", "health"):
+    for key in ("routes", "health", "protocol"):
         if worker and given.get(key):
             raise InputError(
                 f"{where}.{key}: {given[key]!r} for a service without `port`, which is a worker that takes no "
@@ -98,6 +103,7 @@ def parse_service(name: str, options: object) -> Service:
             f"{where}.strategy: rolling for a service without `port`, which is a worker that takes no requests. Remove "
             "it: workers of both releases overlap."
         )
+    protocol = _parse_protocol(where, given, strategy)
     replicas = parse_number(f"{where}.replicas", given.get("replicas", 1), 1, 50)
     surge = parse_number(f"{where}.surge", given.get("surge", 1), 0, 50)
     unavailable = parse_number(f"{where}.unavailable", given.get("unavailable", 0), 0, replicas - 1)
@@ -125,7 +131,48 @@ def parse_service(name: str, options: object) -> Service:
         strategy=strategy,
         surge=surge,
         unavailable=unavailable,
+        protocol=protocol,
+        idle_timeout=parse_number(
+            f"{where}.idle_timeout", given.get("idle_timeout", Service.idle_timeout), 1, MOST_IDLE
+        ),
     )
+
+
+def _parse_protocol(where: str, given: Mapping[str, Any], strategy: str) -> str:
+    protocol = given.get("protocol", HTTP)
+    if protocol not in PROTOCOLS:
+        raise InputError(f"{where}.protocol: {protocol!r} is not one of {', '.join(PROTOCOLS)}.")
+    if protocol == HTTP:
+        if "idle_timeout" in given:
+            raise InputError(f"{where}.idle_timeout: is for `protocol: tcp`. Remove it.")
+        return HTTP
+    why = {
+        "routes": "whose bytes the gateway passes on unread. Remove the routes: only the app's own network reaches it",
+        "health": "which answers no GET. Remove it: the `healthcheck` of the compose file decides, or an open port",
+    }
+    for key in (key for key in why if given.get(key)):
+        raise InputError(f"{where}.{key}: {given[key]!r} for a service with `protocol: tcp`, {why[key]}.")
+    if strategy == "canary":
+        raise InputError(
+            f"{where}.strategy: 'canary' for a service with `protocol: tcp`, which no user meets by himself and whose "
+            "answers nobody can judge. Remove `strategy`: it is switched when the canary is promoted."
+        )
+    return TCP
+
+
+def _check_ports(services: Sequence[Service]) -> None:
+    """The gateway has one address for all services of an app; a request names the one it is for, raw bytes do not."""
+    owner: dict[int, Service] = {}
+    for service in services:
+        if service.port is None:
+            continue
+        other = owner.setdefault(service.port, service)
+        if other is not service and TCP in (service.protocol, other.protocol):
+            raise InputError(
+                f"services.{service.name}.port: {service.port} is also the port of {other.name}. One port can be "
+                "shared by services with `protocol: http` alone, whose requests say which one is meant. Let one of "
+                "them listen on another port."
+            )
 
 
 def parse_job(name: str, options: Mapping[str, Any]) -> OneShot:
@@ -191,6 +238,7 @@ def parse_app(options: Mapping[str, Any]) -> App:
     jobs = [parse_job(key, value) for key, value in asked if is_job[key]]
     if not services:
         raise InputError("services: nothing but jobs. Name at least one service that runs on.")
+    _check_ports(services)
     jobs += parse_migrate(options.get("migrate"), set(is_job))
     owner: dict[str, str] = {}
     for service in services:

@@ -204,11 +204,12 @@ class Rollout:
         state = self.driver.load()
         if state.live is None:
             raise RolloutError(f"{state.app} has no live release whose routes could change. Deploy it first.")
-        with self.journal.step("shift", release=state.live.id):
-            generation = self.driver.shift(state.live, route)
+        live = plan.with_limits(state.live, route)
+        with self.journal.step("shift", release=live.id):
+            generation = self.driver.shift(live, route)
         with self.journal.step("fence", generation=generation):
             self.driver.fence(generation)
-        return self._save(replace(state, route=route, live=plan.with_limits(state.live, route)))
+        return self._save(replace(state, route=route, live=live))
 
     def remove(self) -> None:
         """Everything of the app except its volumes."""

@@ -18,10 +18,13 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gatewa
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.jobs import contract_due
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
     CONTRACT,
+    HTTP,
     LIMITS,
+    TCP,
     App,
     InputError,
     Release,
+    ReleasedService,
     RolloutError,
     Service,
 )
@@ -70,12 +73,16 @@ def route_of(app: App) -> Route:
 
 def app_of(name: str, route: Route, release: Release) -> App:
     """The app as the gateway has to know it for a release: services that the release does not have are left out."""
+
+    def service(key: str, released: ReleasedService) -> Service:
+        asked = dict(route.services.get(key, {"name": key, "routes": []}))
+        # What the containers of the release listen to, whatever the next release will.
+        asked.update(port=released.port, protocol=released.protocol)
+        routes = tuple(asked.pop("routes")) if released.protocol == HTTP else ()
+        return Service(**{**asked, "routes": routes})
+
     services = tuple(
-        Service(**dict(route.services[key], routes=tuple(route.services[key]["routes"]), port=released.port))
-        if key in route.services
-        else Service(key, released.port)
-        for key, released in sorted(release.services.items())
-        if released.port is not None
+        service(key, released) for key, released in sorted(release.services.items()) if released.port is not None
     )
     return App(name, route.domains, services)
 
@@ -130,7 +137,14 @@ def split_of(state: State) -> Split:
     if state.trial is None or state.candidate is None or state.next_route is None:
         raise RolloutError(f"state.json of {state.app} has no canary.")
     canary = state.trial.canary
-    beside_live = beside(state.candidate, workers=False)
+    both = {
+        name
+        for name, service in state.candidate.services.items()
+        if state.live is None
+        or name not in state.live.services
+        or state.live.services[name].protocol == service.protocol
+    }
+    beside_live = beside(state.candidate, workers=False).only(both)
     weight = canary.steps[state.trial.step].weight
     return Split(beside_live, weight, tried(state, state.next_route), canary.sticky, canary.header)
 
@@ -275,6 +289,24 @@ def check_other_apps(app: App, others: Mapping[str, State]) -> None:
                 )
 
 
+def check_ports(app: App, states: Mapping[str, State]) -> None:
+    """A port of HTTP is bound for all apps at once, one of TCP for an app alone; the kernel does not allow both."""
+    asked = {service.port: service for service in app.services if service.port is not None}
+    for name, state in sorted(states.items()):
+        mine = name == app.name
+        for route in (state.route, None if mine else state.next_route):
+            for key, other in sorted(route.services.items()) if route else ():
+                service, protocol = asked.get(other["port"]), other.get("protocol", HTTP)
+                if service is None or service.protocol == protocol:
+                    continue
+                who = f"service {key} as it runs" if mine else f"service {key} of app {name}"
+                raise InputError(
+                    f"services.{service.name}.port: {service.port} cannot be served with `protocol: "
+                    f"{service.protocol}` beside {who}, which has it with `protocol: {protocol}`. Let one of them "
+                    "listen on another port."
+                )
+
+
 def describe_release(release: Release | None) -> list[str]:
     if release is None:
         return []
@@ -307,6 +339,8 @@ def describe_route(route: Route | None) -> list[str]:
     lines = [f"domain: {domain}" for domain in route.domains]
     for name, service in sorted(route.services.items()):
         lines += [f"route: {path} -> {name}:{service['port']}" for path in service["routes"]]
+        if service.get("protocol") == TCP:
+            lines.append(f"stream: {name}:{service['port']}")
     return lines
 
 

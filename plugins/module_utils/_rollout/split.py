@@ -55,6 +55,11 @@ def for_containers(app: str, service: str) -> tuple[str, str]:
     return f"set $gateway_release {release};\nset $gateway_chosen caller;", _upstream(app, "caller", service)
 
 
+def for_streams(app: str, service: str) -> tuple[str, str]:
+    """The same for a connection from inside the app's network that is no HTTP."""
+    return f"    set $gateway_release {variable(app, 'caller_release')};", _upstream(app, "caller", service)
+
+
 def _upstream(app: str, what: str, service: str) -> str:
     return f"${{{variable(app, what)[1:]}}}.{service}"
 
@@ -72,8 +77,7 @@ def maps(app: str, live: Release, split: Split) -> str:
         return variable(app, what)
 
     def choice(source: str, target: str, default: str, values: dict[str, str]) -> str:
-        lines = "".join(f"    {key} {value};\n" for key, value in values.items())
-        return f"map {source} {name(target)} {{\n    default {default};\n{lines}}}\n"
+        return _choice(app, source, target, default, values)
 
     text = ""
     key = {"client": "$remote_addr", "none": "$request_id"}.get(split.sticky)
@@ -94,7 +98,17 @@ def maps(app: str, live: Release, split: Split) -> str:
         text += choice("$host", "chosen", chosen, {})
     text += choice(side, "group", app, {"canary": group(app)})
     text += choice(side, "release", live.id, {"canary": candidate})
-    callers = sorted(split.candidate.addresses)
-    text += choice("$remote_addr", "caller", app, dict.fromkeys(callers, group(app)))
-    text += choice("$remote_addr", "caller_release", live.id, dict.fromkeys(callers, candidate))
+    return text + callers(app, live, split)
+
+
+def callers(app: str, live: Release, split: Split) -> str:
+    """Which release a container of the app meets."""
+    text, addresses = "", sorted(split.candidate.addresses)
+    text += _choice(app, "$remote_addr", "caller", app, dict.fromkeys(addresses, group(app)))
+    text += _choice(app, "$remote_addr", "caller_release", live.id, dict.fromkeys(addresses, split.candidate.id))
     return text
+
+
+def _choice(app: str, source: str, target: str, default: str, values: dict[str, str]) -> str:
+    lines = "".join(f"    {key} {value};\n" for key, value in values.items())
+    return f"map {source} {variable(app, target)} {{\n    default {default};\n{lines}}}\n"

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import state as states
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout import streams
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary import Counts, Pool
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.driver import Observed
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gateway import (
@@ -21,6 +22,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gatewa
     render,
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
+    TCP,
     App,
     Job,
     OneShot,
@@ -36,6 +38,8 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state 
 APP = App("labs", ("labs.example.test",), (Service("api", 3001, ("/",), "/health"),))
 # The same with work that takes no requests: one kind may run twice for a while, the other must not.
 WORKERS = App("labs", APP.domains, (*APP.services, Service("mailer"), Service("billing", strategy="stop_first")))
+# And with a service that takes connections of another kind than HTTP.
+STREAMS = App("labs", APP.domains, (*APP.services, Service("broker", 1883, protocol=TCP)))
 NETWORK = Network("labs_private", "10.9.0.0/24", "10.9.0.254")
 
 
@@ -89,6 +93,7 @@ def release(number: int, *, ill: str | None = None, app: App = APP) -> Release:
             strategy=service.strategy,
             surge=service.surge,
             unavailable=service.unavailable,
+            protocol=service.protocol,
         )
         for index, service in enumerate(app.services)
     }
@@ -362,6 +367,10 @@ class Driver:
     def _load(self, text: str | None) -> None:
         self.effect("write")
         self.check_gateway()
+        # Two files, of which the one for HTTP is the last.
+        http, tcp = streams.divide(self.world.written or "")[0], streams.divide(text or "")[1]
+        self.world.written = streams.unite(http or None, tcp or None)
+        self.effect("half written")
         self.world.written = text
         self.effect("written")
         self.world.in_flight |= reachable(self.world.loaded) - reachable(text)

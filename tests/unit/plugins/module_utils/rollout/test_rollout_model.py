@@ -134,6 +134,43 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
         options(services={"api": {"port": 1, "routes": ["/"]}, "mailer": {"strategy": "rolling"}}),
         ["services.mailer.strategy", "rolling", "worker", "Remove it"],
     ),
+    ("unknown protocol", service(protocol="udp"), ["services.api.protocol", "'udp'", "http, tcp"]),
+    (
+        "TCP with routes",
+        service(protocol="tcp"),
+        ["services.api.routes", "['/']", "protocol: tcp", "Remove the routes"],
+    ),
+    (
+        "TCP with a path to ask for health",
+        options(services={"api": {"port": 1883, "protocol": "tcp", "health": "/up"}}),
+        ["services.api.health", "'/up'", "protocol: tcp", "healthcheck"],
+    ),
+    (
+        "TCP without a port",
+        options(services={"api": {"protocol": "tcp"}}),
+        ["services.api.protocol", "'tcp'", "worker", "remove `protocol`"],
+    ),
+    (
+        "TCP as a canary",
+        options(services={"api": {"port": 1883, "protocol": "tcp", "strategy": "canary"}}),
+        ["services.api.strategy", "'canary'", "protocol: tcp", "Remove `strategy`"],
+    ),
+    ("idle time of HTTP", service(idle_timeout=60), ["services.api.idle_timeout", "protocol: tcp", "Remove it"]),
+    (
+        "no idle time",
+        options(services={"api": {"port": 1883, "protocol": "tcp", "idle_timeout": 0}}),
+        ["services.api.idle_timeout", "0", "1 to 2592000"],
+    ),
+    (
+        "TCP on the port of HTTP",
+        options(services={"api": {"port": 1883}, "broker": {"port": 1883, "protocol": "tcp"}}),
+        ["services.broker.port", "1883", "api", "another port"],
+    ),
+    (
+        "TCP on a port twice",
+        options(services={"a": {"port": 1883, "protocol": "tcp"}, "b": {"port": 1883, "protocol": "tcp"}}),
+        ["services.b.port", "1883", "of a", "another port"],
+    ),
     (
         "one route twice",
         options(services={"a": {"port": 1, "routes": ["/x"]}, "b": {"port": 2, "routes": ["/x"]}}),
@@ -165,6 +202,14 @@ def test_service_without_a_port_is_a_worker_that_has_to_stay_up() -> None:
     assert (mailer.port, mailer.min_uptime, mailer.strategy) == (None, 5, "stop_first")
     assert app.service("api").min_uptime == 0
     assert app.served == ("api",)
+
+
+def test_service_that_speaks_tcp_is_served_by_its_port_alone() -> None:
+    services = {"api": {"port": 3001, "protocol": "http"}, "broker": {"port": 1883, "protocol": "tcp"}}
+    app = parse_app(options(services=services, domains=[]))
+    assert app.served == ("api", "broker")
+    assert [service.name for service in app.speaking("tcp")] == ["broker"]
+    assert app.service("broker").idle_timeout == 86400
 
 
 def test_the_value_of_a_bad_secret_is_not_repeated() -> None:
@@ -271,7 +316,7 @@ def test_state_of_a_version_before_jobs_and_older_releases_can_be_read() -> None
     for key in ("older", "progress", "schema", "contracted"):
         del data[key]
     del data["live"]["jobs"], data["candidate"]["jobs"]
-    for key in ("min_uptime", "strategy"):
+    for key in ("min_uptime", "strategy", "protocol"):
         del data["live"]["services"]["api"][key]
     assert loads("labs", json.dumps(data)) == state(late=False)
 

@@ -21,6 +21,7 @@ from tests.unit.plugins.module_utils.rollout.simulation import (
     JOBS,
     NETWORK,
     ROLLING,
+    STREAMS,
     WORKERS,
     Driver,
     Killed,
@@ -72,6 +73,10 @@ def jobs(number: int, **options: str) -> Release:
 
 def rolling(number: int, **options: str) -> Release:
     return release(number, app=ROLLING, **options)
+
+
+def streams(number: int, **options: str) -> Release:
+    return release(number, app=STREAMS, **options)
 
 
 def world_after(*runs: Run) -> World:
@@ -217,6 +222,10 @@ SCENARIOS: dict[str, tuple[list[Run], Run, set[str | None]]] = {
     "rollback one by one": ([present(rolling(1)), present(rolling(2))], rolled_back, {rolling(1).id}),
     "first with jobs": ([], present(jobs(1)), {jobs(1).id}),
     "second with jobs": ([present(jobs(1))], present(jobs(2)), {jobs(2).id}),
+    "first with streams": ([], present(streams(1)), {streams(1).id}),
+    "second with streams": ([present(streams(1))], present(streams(2)), {streams(2).id}),
+    "rollback with streams": ([present(streams(1)), present(streams(2))], rolled_back, {streams(1).id}),
+    "streams no more": ([present(streams(1))], present(release(2)), {release(2).id}),
     "first with workers": ([], present(workers(1)), {workers(1).id}),
     "second with workers": ([present(workers(1))], present(workers(2)), {workers(2).id}),
     "rollback with workers": ([present(workers(1)), present(workers(2))], rolled_back, {workers(1).id}),
@@ -303,8 +312,9 @@ def test_two_kills_in_a_row() -> None:
             assert live(world) == release(2).id, f"killed at steps {first} and {second}"
 
 
-def test_absent_after_a_kill_anywhere_leaves_nothing() -> None:
-    start = world_after(present(release(1)), present(release(2)))
+@pytest.mark.parametrize("kind", [release, streams])
+def test_absent_after_a_kill_anywhere_leaves_nothing(kind: Callable[[int], Release]) -> None:
+    start = world_after(present(kind(1)), present(kind(2)))
     for step in range(1, steps_of(start, absent) + 1):
         world = copy.deepcopy(start)
         with pytest.raises(Killed):
