@@ -85,9 +85,9 @@ options:
       - C(drain_timeout) (int, default V(30)) is the number of seconds that requests in flight may take after the
         switch.
       - C(stop_timeout) (int, default V(30)) is the number of seconds between SIGTERM and SIGKILL.
-      - C(protocol) (str, default V(http)) is V(http) or V(tcp). With V(tcp) the gateway passes connections to C(port) on
-        unread, for a broker or a cache. Containers of the app's network reach it by its name and port; it is not
-        reached from outside. It has no C(routes), no C(health) and no port in common with another service of the app.
+      - C(protocol) (str, default V(http)) is V(http) or V(tcp). With V(tcp) the gateway passes connections to C(port)
+        on unread, for a broker or a cache. Containers of the app's network reach it by its name and port; nobody does
+        from outside. It has no C(routes), no C(health) and no port in common with another service of the app.
         A port cannot be of V(http) in one app of a host and of V(tcp) in another.
       - After a switch, new connections with V(tcp) meet the new release. Those that are open go on with the old one
         until they end, at the latest when C(drain_timeout) is over and the old containers stop.

@@ -42,6 +42,11 @@ BAD_INPUT: list[tuple[str, dict[str, Any], list[str]]] = [
         {"apps": [app(services={"mailer": {"routes": ["/mail"]}})]},
         ["mailer.routes", "/mail", "port"],
     ),
+    (
+        "TCP with routes",
+        {"apps": [app(services={"broker": {"port": 1883, "protocol": "tcp", "routes": ["/mqtt"]}})]},
+        ["broker.routes", "/mqtt", "protocol: tcp"],
+    ),
     ("unknown strategy", {"apps": [app(services={"ui": {"port": 3000, "strategy": "ramped"}})]}, ["ramped", "rolling"]),
     ("migration without a command", {"apps": [app(migrate={"service": "ui"})]}, ["command", "migrate"]),
     ("wrong type", {"docker_package_source": "snap"}, ["docker_package_source", "snap"]),

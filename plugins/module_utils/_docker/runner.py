@@ -49,6 +49,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.option
     parse_release_id,
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.phases import Rollout, utc_now
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.ports import check_ports
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.room import MIB, Room, check_room
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import State
 
@@ -157,7 +158,7 @@ class Runner:
         parts = model_of.split(model, app)
         states = self._states()
         plan.check_other_apps(app, states)
-        plan.check_ports(app, states)
+        check_ports(app, states)
         current = self._look(driver, rollout, app)
         state = current.state
         digests = self._digests(driver.engine, parts, state)
@@ -341,7 +342,7 @@ class Runner:
         self.outcome.state = state
         if target is None or state.route is None:
             return
-        plan.check_ports(plan.app_of(self.name, state.route, target), self._states())
+        check_ports(plan.app_of(self.name, state.route, target), self._states())
         if self.apply:
             driver.check_gateway()
             if state.network is not None:

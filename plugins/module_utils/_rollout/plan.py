@@ -289,24 +289,6 @@ def check_other_apps(app: App, others: Mapping[str, State]) -> None:
                 )
 
 
-def check_ports(app: App, states: Mapping[str, State]) -> None:
-    """A port of HTTP is bound for all apps at once, one of TCP for an app alone; the kernel does not allow both."""
-    asked = {service.port: service for service in app.services if service.port is not None}
-    for name, state in sorted(states.items()):
-        mine = name == app.name
-        for route in (state.route, None if mine else state.next_route):
-            for key, other in sorted(route.services.items()) if route else ():
-                service, protocol = asked.get(other["port"]), other.get("protocol", HTTP)
-                if service is None or service.protocol == protocol:
-                    continue
-                who = f"service {key} as it runs" if mine else f"service {key} of app {name}"
-                raise InputError(
-                    f"services.{service.name}.port: {service.port} cannot be served with `protocol: "
-                    f"{service.protocol}` beside {who}, which has it with `protocol: {protocol}`. Let one of them "
-                    "listen on another port."
-                )
-
-
 def describe_release(release: Release | None) -> list[str]:
     if release is None:
         return []

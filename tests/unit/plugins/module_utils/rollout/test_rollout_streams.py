@@ -18,6 +18,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model 
     InputError,
     Service,
 )
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.ports import check_ports
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import State, Trial
 
 from tests.unit.plugins.module_utils.rollout.simulation import STREAMS, release
@@ -42,20 +43,20 @@ def running(name: str, port: int, protocol: str) -> State:
 )
 def test_port_of_http_is_refused_to_tcp(state: State, named: list[str]) -> None:
     with pytest.raises(InputError) as error:
-        plan.check_ports(app("labs", 3000, TCP), {state.app: state})
+        check_ports(app("labs", 3000, TCP), {state.app: state})
     for word in ["services.api.port: 3000", "`protocol: tcp`", "another port", *named]:
         assert word in str(error.value)
 
 
 def test_port_of_tcp_is_refused_to_http() -> None:
     with pytest.raises(InputError, match=r"(?s)services.api.port: 1883.*`protocol: http`.*other.*`protocol: tcp`"):
-        plan.check_ports(app("labs", 1883, HTTP), {"other": running("other", 1883, TCP)})
+        check_ports(app("labs", 1883, HTTP), {"other": running("other", 1883, TCP)})
 
 
 @pytest.mark.parametrize("protocol", [HTTP, TCP])
 def test_apps_share_a_port_of_one_protocol(protocol: str) -> None:
-    plan.check_ports(app("labs", 1883, protocol), {name: running(name, 1883, protocol) for name in ("labs", "other")})
-    plan.check_ports(app("labs", 1884, protocol), {"other": running("other", 1883, HTTP), "none": State("none")})
+    check_ports(app("labs", 1883, protocol), {name: running(name, 1883, protocol) for name in ("labs", "other")})
+    check_ports(app("labs", 1884, protocol), {"other": running("other", 1883, HTTP), "none": State("none")})
 
 
 def test_route_of_a_version_before_protocols_is_one_of_http() -> None:
@@ -63,7 +64,7 @@ def test_route_of_a_version_before_protocols_is_one_of_http() -> None:
     assert route is not None
     old = {name: {k: v for k, v in one.items() if k != "protocol"} for name, one in route.services.items()}
     with pytest.raises(InputError, match="`protocol: http`"):
-        plan.check_ports(app("labs", 3000, TCP), {"other": State("other", route=replace(route, services=old))})
+        check_ports(app("labs", 3000, TCP), {"other": State("other", route=replace(route, services=old))})
 
 
 def test_release_is_served_as_it_was_released_whatever_the_route_says_now() -> None:

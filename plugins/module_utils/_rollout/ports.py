@@ -1,0 +1,32 @@
+# Copyright (c) 2026, the daffathan.platform authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Private to this collection: it may change without notice.
+
+"""Ports of the gateway that apps of a host cannot have at the same time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import HTTP, App, InputError
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import State
+
+
+def check_ports(app: App, states: Mapping[str, State]) -> None:
+    """A port of HTTP is bound for all apps at once, one of TCP for an app alone; the kernel does not allow both."""
+    asked = {service.port: service for service in app.services if service.port is not None}
+    for name, state in sorted(states.items()):
+        mine = name == app.name
+        for route in (state.route, None if mine else state.next_route):
+            for key, other in sorted(route.services.items()) if route else ():
+                service, protocol = asked.get(other["port"]), other.get("protocol", HTTP)
+                if service is None or service.protocol == protocol:
+                    continue
+                who = f"service {key} as it runs" if mine else f"service {key} of app {name}"
+                raise InputError(
+                    f"services.{service.name}.port: {service.port} cannot be served with `protocol: "
+                    f"{service.protocol}` beside {who}, which has it with `protocol: {protocol}`. Let one of them "
+                    "listen on another port."
+                )
