@@ -23,6 +23,8 @@ description:
     The image of a base service is looked up once, and again when its reference in the compose file changes.
   - Where a release cannot start or does not get ready, it is taken away and the live one keeps serving.
   - A run that was interrupted, by whatever, is finished or undone by the next one.
+  - While it runs, an action plugin shows on standard error which phase it is in and what it waits for. It shows nothing
+    in check mode, with C(async) or C(no_log), and over SSH connections that are not kept open (C(ControlPersist)).
   - A compose file that publishes a port beyond the loopback interface, or uses the host's network, is refused before
     anything starts.
   - C(ports), C(container_name) and C(depends_on) of swapped services are left out of a release. Callers in the network

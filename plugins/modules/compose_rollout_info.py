@@ -110,10 +110,37 @@ apps:
       type: list
       elements: dict
     history:
-      description: The last 50 events with C(at), C(event) (V(deployed), V(rolled_back), V(failed), V(aborted),
-        V(interrupted)) and C(release).
+      description: The last 50 events, the latest last.
       type: list
       elements: dict
+      contains:
+        at:
+          description: When it happened, in UTC.
+          type: str
+        event:
+          description: V(deployed), V(rolled_back), V(failed), V(aborted) or V(interrupted).
+          type: str
+        release:
+          description: Id of the release it happened to.
+          type: str
+        run:
+          description: The C(run) that the lines of the journal about it have.
+          type: str
+        strategy:
+          description: How the services of the release are swapped; more than one way with commas between them.
+          type: str
+        ms:
+          description: Milliseconds that the run took. Not there where it was killed.
+          type: int
+        phases:
+          description: Milliseconds per phase of the run, as M(daffathan.platform.compose_rollout) returns them. Not
+            there where it was killed.
+          type: dict
+        why:
+          description: The first line of the message of a release that failed or was aborted.
+          type: str
+      sample: [{"at": "2026-01-02T03:04:05+00:00", "event": "deployed", "ms": 4210, "phases": {"ready": 1120},
+        "release": "r20260102t030405-0123abcd", "run": "0a1b2c3d", "strategy": "blue_green"}]
 """
 
 from typing import Any

@@ -79,6 +79,10 @@ class Run:
         self._process = _forks().Process(target=_main, args=(program, list(argv), *streams))
         self._process.start()
 
+    def said(self) -> str:
+        """What it has written so far, while it runs."""
+        return self._stdout.read_text()
+
     def result(self, timeout: float = 300) -> subprocess.CompletedProcess[str]:
         """:param timeout: seconds. :raises subprocess.TimeoutExpired: the run took longer; it was ended."""
         self._process.join(timeout)

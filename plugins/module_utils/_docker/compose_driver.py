@@ -50,6 +50,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model 
     project_name,
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.plan import app_of
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.progress import Tell, silent
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.room import Room
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.split import Split
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import Network, Route, State
@@ -81,6 +82,8 @@ class ComposeDriver:
         self._old_workers: list[Process] = []
         self._answers: Answers | None = None
         self._traffic: Traffic | None = None
+        # Told of what is waited for.
+        self.tell: Tell = silent
 
     # State
 
@@ -334,7 +337,7 @@ class ComposeDriver:
             except EngineError as error:
                 raise RolloutError(f"{job}: its container cannot be started: {error}") from error
             container = self._jobs_of(release)[job]
-        return probe.wait_ended(self.engine, container, job, asked.timeout)
+        return probe.wait_ended(self.engine, container, job, asked.timeout, self.tell)
 
     def begun(self, release: Release) -> Collection[str]:
         return [name for name, container in self._jobs_of(release).items() if container.status != "created"]
@@ -360,7 +363,7 @@ class ComposeDriver:
         return containers
 
     def ready(self, release: Release) -> None:
-        probe.wait_ready(self.engine, self._complete(release), release, self._host())
+        probe.wait_ready(self.engine, self._complete(release), release, self._host(), self.tell)
 
     def _host(self) -> str | None:
         """The name under which a service is asked for its health."""
@@ -409,7 +412,9 @@ class ComposeDriver:
         return self._traffic.pools()
 
     def drain(self, release: Release) -> Mapping[str, Any]:
-        return probe.wait_drained(self._of(release), release, self._old_workers)
+        network = self.load().network
+        names = {network.gateway: "the gateway"} if network is not None else {}
+        return probe.wait_drained(self._of(release), release, self._old_workers, names, self.tell)
 
     def unwell(self, release: Release) -> str | None:
         return probe.unwell(self.engine, self._complete(release), release, self._host())

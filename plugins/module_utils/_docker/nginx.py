@@ -12,6 +12,7 @@ import calendar
 import contextlib
 import glob
 import http.client
+import ipaddress
 import os
 import signal
 import socket
@@ -253,14 +254,14 @@ def alive(processes: Collection[Process]) -> list[Process]:
     return [process for process in processes if process.alive()]
 
 
-def established(pid: int, port: int) -> int:
-    """Connections from elsewhere to a port in the network namespace of a process."""
-    count = 0
+def holders(pid: int, port: int) -> list[str]:
+    """The addresses behind the connections from elsewhere to a port in the network namespace of a process."""
+    found = []
     for family in ("tcp", "tcp6"):
         for local, remote, state in _sockets(f"/proc/{pid}/net/{family}"):
             if state == ESTABLISHED and int(local.rsplit(":", 1)[1], 16) == port and not _is_loopback(remote):
-                count += 1
-    return count
+                found.append(_address(remote))
+    return found
 
 
 def _sockets(path: str) -> Iterator[tuple[str, str, str]]:
@@ -272,6 +273,14 @@ def _sockets(path: str) -> Iterator[tuple[str, str, str]]:
                 yield fields[1], fields[2], fields[3]
     except (FileNotFoundError, ProcessLookupError):
         return
+
+
+def _address(remote: str) -> str:
+    digits = remote.rpartition(":")[0]
+    # The kernel writes each word in the byte order of the host.
+    words = b"".join(bytes.fromhex(digits[at : at + 8])[::-1] for at in range(0, len(digits), 8))
+    address = ipaddress.ip_address(words)
+    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 def _is_loopback(remote: str) -> bool:

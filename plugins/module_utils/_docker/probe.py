@@ -11,17 +11,25 @@ from __future__ import annotations
 import http.client
 import socket
 import time
+from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine import SDK_ERRORS, Engine
-from ansible_collections.daffathan.platform.plugins.module_utils._docker.nginx import Process, alive, established
+from ansible_collections.daffathan.platform.plugins.module_utils._docker.nginx import Process, alive, holders
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
     LABEL,
     TCP,
     Release,
     ReleasedService,
     RolloutError,
+)
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.progress import (
+    Tell,
+    silent,
+    undrained,
+    unended,
+    unready,
 )
 
 LOG_LINES = 10
@@ -56,10 +64,13 @@ def last_words(container: Any) -> str:
     return f"\nLast lines of {container.name}:\n{text or '(it printed nothing)'}"
 
 
-def wait_ready(engine: Engine, containers: Collection[Any], release: Release, host: str | None) -> None:
+def wait_ready(
+    engine: Engine, containers: Collection[Any], release: Release, host: str | None, tell: Tell = silent
+) -> None:
     """Return when every container answers; raise at once when one ended."""
     started = time.monotonic()
     waiting = {container.name: container for container in containers}
+    total = Counter(container.labels[f"{LABEL}.service"] for container in containers)
     reasons: dict[str, str] = {}
     pause = FIRST_PAUSE
     while waiting:
@@ -81,10 +92,18 @@ def wait_ready(engine: Engine, containers: Collection[Any], release: Release, ho
                     f"{_remedy(service_name, service)}, or raise `start_timeout`.{last_words(container)}"
                 )
         if waiting:
+            tell(unready, total, _by_service(waiting, reasons))
             time.sleep(pause)
             pause = min(LAST_PAUSE, pause * 1.5)
     # One that answered and then fell over while the others were waited for is not ready.
     check_running(engine, containers)
+
+
+def _by_service(waiting: Mapping[str, Any], reasons: Mapping[str, str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name, container in waiting.items():
+        found.setdefault(container.labels[f"{LABEL}.service"], []).append(reasons[name])
+    return found
 
 
 def _remedy(name: str, service: ReleasedService) -> str:
@@ -97,7 +116,7 @@ def _remedy(name: str, service: ReleasedService) -> str:
     return f"Look at what it says, at {where}"
 
 
-def wait_ended(engine: Engine, container: Any, job: str, timeout: int) -> str:
+def wait_ended(engine: Engine, container: Any, job: str, timeout: int, tell: Tell = silent) -> str:
     """Return what a one-shot printed last once it has ended well; raise with that where it has not."""
     started = time.monotonic()
     pause = FIRST_PAUSE
@@ -112,6 +131,7 @@ def wait_ended(engine: Engine, container: Any, job: str, timeout: int) -> str:
                 f"{job}: did not end within {timeout} s and was stopped. Look at what it says, or raise its `timeout`."
                 f"{last_words(container)}"
             )
+        tell(unended, job, time.monotonic() - started, timeout)
         time.sleep(pause)
         pause = min(LAST_PAUSE, pause * 1.5)
     if state["ExitCode"] != 0:
@@ -195,18 +215,30 @@ def _not_ready(container: Any, service: ReleasedService, host: str | None) -> st
         connection.close()
 
 
-def wait_drained(containers: Collection[Any], release: Release, workers: Collection[Process]) -> Mapping[str, Any]:
-    """Wait until the old workers are gone, or no connection to the release is left for a while, or its time is over."""
+def wait_drained(
+    containers: Collection[Any],
+    release: Release,
+    workers: Collection[Process],
+    names: Mapping[str, str],
+    tell: Tell = silent,
+) -> Mapping[str, Any]:
+    """Wait until the old workers are gone, or no connection to the release is left for a while, or its time is over.
+
+    :param names: what the addresses are called that may hold a connection
+    """
     started = time.monotonic()
     limit = max((service.drain_timeout for service in release.services.values()), default=0)
     watched = []
     for container in containers:
         service = release.services.get(container.labels.get(f"{LABEL}.service", ""))
         if service is not None and service.port is not None and container.attrs["State"]["Running"]:
-            watched.append((int(container.attrs["State"]["Pid"]), service.port))
+            watched.append((container.labels[f"{LABEL}.service"], int(container.attrs["State"]["Pid"]), service.port))
     quiet_since: float | None = None
     while True:
-        open_connections = sum(established(pid, port) for pid, port in watched)
+        held: dict[str, list[str]] = {}
+        for name, pid, port in watched:
+            held.setdefault(name, []).extend(names.get(other, other) for other in holders(pid, port))
+        open_connections = sum(map(len, held.values()))
         now = time.monotonic()
         # After an interruption nobody knows the workers any more: then the connections decide alone.
         if workers and not alive(workers):
@@ -219,6 +251,8 @@ def wait_drained(containers: Collection[Any], release: Release, workers: Collect
         if now - started >= limit:
             how = "timeout"
             break
+        if open_connections:
+            tell(undrained, held, limit - (now - started))
         time.sleep(0.02)
     return {
         "by": how,

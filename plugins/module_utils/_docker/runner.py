@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -50,6 +51,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.option
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.phases import Rollout, utc_now
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.ports import check_ports
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.progress import Progress, progress_path
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.room import MIB, Room, check_room
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import State
 
@@ -133,7 +135,10 @@ class Runner:
         return self.outcome
 
     def _act(self, driver: ComposeDriver, state: str, app: App | None, wanted: str | None) -> None:
-        journal = Journal(f"{driver.directory}/journal.ndjson" if self.apply else None, redact=self.redact)
+        progress = Progress(progress_path(self.name) if self.apply else None, redact=self.redact)
+        driver.tell = progress.waits
+        path = f"{driver.directory}/journal.ndjson" if self.apply else None
+        journal = Journal(path, redact=self.redact, progress=progress)
         rollout = Rollout(driver, journal, keep=self.keep if app is not None else None, keep_warm=self.keep_warm)
         self.outcome.timings = journal.timings
         try:
@@ -146,6 +151,11 @@ class Runner:
             else:
                 self._absent(driver, rollout)
         finally:
+            progress.close()
+            # What happened is known without its times.
+            with contextlib.suppress(OSError, RolloutError):
+                if self.apply:
+                    rollout.note_times()
             self.outcome.drained = rollout.drained
             self.outcome.warnings += rollout.warnings
         self.outcome.changed = bool(self.outcome.operations)

@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from typing import Any
 
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.progress import Progress
+
 # A journal of this size is put aside, once: enough for some hundred deploys.
 ROTATE_BYTES = 1_000_000
 
@@ -29,9 +31,11 @@ class Journal:
         path: str | None,
         on_line: Callable[[dict[str, Any]], None] | None = None,
         redact: Callable[[str], str] = str,
+        progress: Progress | None = None,
     ) -> None:
         self.path = path
         self.redact = redact
+        self.progress = progress or Progress()
         self.run = uuid.uuid4().hex[:8]
         self.timings: dict[str, int] = {}
         self.lines: list[dict[str, Any]] = []
@@ -55,7 +59,8 @@ class Journal:
         outcome: dict[str, Any] = {}
         event = "fail"
         try:
-            yield outcome
+            with self.progress.phase(name, detail):
+                yield outcome
             event = "done"
         finally:
             elapsed = round((time.monotonic() - started) * 1000)

@@ -110,11 +110,11 @@ class Rollout:
                 if state.bake is not None:
                     self.warnings.append(f"The release {candidate.id} of the run before was taken away: {error}")
                     outcome["outcome"] = "undone"
-                    return self._undo(self._save(replace(state, phase="undo")), candidate, "failed")
+                    return self._undo(self._save(replace(state, phase="undo")), candidate, "failed", str(error))
             else:
                 outcome["outcome"] = "finished"
                 rollback = candidate in state.stopped
-                return self._save(plan.promoted(state, candidate, route, rollback=rollback, at=self._at()))
+                return self._save(self._promoted(state, candidate, route, rollback=rollback))
         outcome["outcome"] = "undone"
         return self._undo(self.jobs.adopt(state, candidate), candidate, "interrupted")
 
@@ -263,7 +263,7 @@ class Rollout:
         with self.journal.step("fence", generation=generation):
             self.driver.fence(generation)
         state = self._bake(state, candidate)
-        return self._save(plan.promoted(state, candidate, route, rollback=rollback, at=self._at()))
+        return self._save(self._promoted(state, candidate, route, rollback=rollback))
 
     def _bake(self, state: State, candidate: Release) -> State:
         """Watch the candidate while the old release still runs."""
@@ -273,7 +273,7 @@ class Rollout:
         bake = state.bake if state.bake.since else replace(state.bake, since=self.now().isoformat())
         state = self._save(replace(state, bake=bake))
         with self.journal.step("bake", release=candidate.id) as outcome:
-            outcome.update(watch(self.driver, candidate, bake, self.now, self.sleep))
+            outcome.update(watch(self.driver, candidate, bake, self.now, self.sleep, self.journal.progress.waits))
         return state
 
     def _swap(self, state: State, part: Release, start: Callable[[Release], None]) -> None:
@@ -374,7 +374,7 @@ class Rollout:
             try:
                 with self.journal.step("undo", release=candidate.id):
                     event = "aborted" if isinstance(error, CanaryAborted) else "failed"
-                    self._undo(self._given_up(), candidate, event)
+                    self._undo(self._given_up(), candidate, event, str(error))
             except RolloutError as second:
                 raise RolloutError(
                     f"{error}\nTaking the candidate {candidate.id} away failed as well: {second}. The next run does it."
@@ -387,7 +387,7 @@ class Rollout:
         """From here on there is nothing to do with the candidate but to undo it, whoever does it."""
         return self._save(replace(self.driver.load(), phase="undo", trial=None))
 
-    def _undo(self, state: State, candidate: Release, event: str) -> State:
+    def _undo(self, state: State, candidate: Release, event: str, why: str = "") -> State:
         """Old release live, candidate gone."""
         self._swap_back(state, candidate)
         # A replacement one by one puts containers of the candidate behind the name of the live release.
@@ -408,7 +408,20 @@ class Rollout:
         if candidate not in state.stopped:
             self.driver.remove(candidate.id)
         new = replace(state, candidate=None, next_route=None, bake=None, phase="idle")
-        return self._save(new.with_event(event, candidate.id, self._at()))
+        more = {"run": self.journal.run, "strategy": plan.strategy_of(candidate)}
+        if why:
+            more["why"] = self.journal.redact(plan.headline(why))
+        return self._save(new.with_event(event, candidate.id, self._at(), **more))
+
+    def _promoted(self, state: State, candidate: Release, route: Route, *, rollback: bool) -> State:
+        return plan.promoted(state, candidate, route, rollback=rollback, at=self._at(), run=self.journal.run)
+
+    def note_times(self) -> None:
+        """Called when the run is over, however it ended: what it took belongs to what it did."""
+        state = self.driver.load()
+        noted = state.with_times(self.journal.run, self.journal.progress.elapsed, self.journal.timings)
+        if noted != state:
+            self._save(noted)
 
     def _save(self, state: State) -> State:
         self.driver.save(state)

@@ -123,6 +123,11 @@ def rolling(release: Release) -> Release:
     return release.only([name for name, service in release.services.items() if service.strategy == "rolling"])
 
 
+def strategy_of(release: Release) -> str:
+    """How its services are swapped, in a word for each way."""
+    return ", ".join(sorted({service.strategy for service in release.services.values()}))
+
+
 def interrupted(state: State) -> bool:
     """A canary under way is no interruption: the next run goes on with it, or takes it away."""
     return state.trial is None and (state.candidate is not None or state.phase != "idle")
@@ -315,6 +320,12 @@ def describe_canary(state: State) -> dict[str, Any] | None:
     }
 
 
+def headline(message: str, length: int = 300) -> str:
+    """The first line of a message, for a table; what a container printed is left to the message itself."""
+    first = message.partition("\n")[0]
+    return first if len(first) <= length else f"{first[: length - 3]}..."
+
+
 def describe_route(route: Route | None) -> list[str]:
     if route is None:
         return []
@@ -359,7 +370,7 @@ def with_limits(release: Release, route: Route) -> Release:
     return replace(release, services=services)
 
 
-def promoted(state: State, candidate: Release, route: Route, *, rollback: bool, at: str) -> State:
+def promoted(state: State, candidate: Release, route: Route, *, rollback: bool, at: str, run: str) -> State:
     """The state after every fresh request meets the candidate."""
     old = state.live
     stopped = [release for release in state.kept if release.id != candidate.id]
@@ -377,4 +388,5 @@ def promoted(state: State, candidate: Release, route: Route, *, rollback: bool, 
         rolled_back_from=old.id if rollback and old is not None else None,
         progress={key: value for key, value in state.progress.items() if key == candidate.hash},
     )
-    return new.with_event("rolled_back" if rollback else "deployed", candidate.id, at)
+    event = "rolled_back" if rollback else "deployed"
+    return new.with_event(event, candidate.id, at, run=run, strategy=strategy_of(candidate))

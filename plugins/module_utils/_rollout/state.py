@@ -114,9 +114,16 @@ class State:
     def without_progress(self, release: Release) -> State:
         return replace(self, progress={key: value for key, value in self.progress.items() if key != release.hash})
 
-    def with_event(self, event: str, release: str, at: str) -> State:
-        entry = {"event": event, "release": release, "at": at}
+    def with_event(self, event: str, release: str, at: str, **more: Any) -> State:
+        entry = {"event": event, "release": release, "at": at, **more}
         return replace(self, history=(*self.history, entry)[-HISTORY:])
+
+    def with_times(self, run: str, ms: int, phases: Mapping[str, int]) -> State:
+        """What a run took, beside the last thing it did; the same where it did nothing worth an event."""
+        *before, last = self.history or ({},)
+        if last.get("run") != run:
+            return self
+        return replace(self, history=(*before, {**last, "ms": ms, "phases": dict(phases)}))
 
     def dumps(self) -> str:
         data = {

@@ -20,6 +20,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.driver import Driver
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.journal import Journal
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import Release, RolloutError
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.progress import Waiting
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import Route, State, Trial
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.watch import FAILURES
 
@@ -86,7 +87,8 @@ class Steps:
             with self.journal.step("canary", release=parts.candidate.id, weight=step.weight):
                 self.driver.fence(self.driver.shift(parts.live, parts.route, plan.split_of(state)))
             state = self._save(state, since=self.now().isoformat())
-            why = self._watch(parts_of(state), step)
+            with self.journal.progress.phase("canary", {}):
+                why = self._watch(parts_of(state), step)
             if why is not None:
                 self.journal.write("pause", "canary", release=parts.candidate.id, weight=step.weight, why=why)
                 return self._save(state, paused=why)
@@ -125,6 +127,7 @@ class Steps:
                 return None if step.pause is not None else "waits to be promoted"
             pause = policy.interval if policy.analysis is not None else LOOK
             left = longest - passed if passed >= least else least - passed
+            self.journal.progress.waits(_waiting, parts, step, left, verdict)
             self.sleep(max(0.0, min(pause, left)))
 
     def _look(self, parts: Parts, *, over: bool) -> Verdict:
@@ -158,3 +161,8 @@ class Steps:
         if verdict.kind == analysis.ABORT:
             weight = parts.policy.steps[parts.trial.step].weight
             raise CanaryAborted(f"canary {parts.candidate.id}, met by {weight} % of the users: {verdict.why}.")
+
+
+def _waiting(parts: Parts, step: Step, left: float, verdict: Verdict) -> Waiting:
+    where = f"step {parts.trial.step + 1} of {len(parts.policy.steps)}, {step.weight} % of the users"
+    return Waiting((where, verdict.kind), f"{where}, {left:.0f} s left: {verdict.why}")

@@ -15,6 +15,7 @@ from typing import Any
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.bake import Bake
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.driver import Driver
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import Release, RolloutError
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.progress import Tell, Waiting, plural, silent
 
 LOOK = 1.0
 # A service that does not answer once may have been busy; what does not answer so often in a row is ill.
@@ -22,7 +23,12 @@ FAILURES = 3
 
 
 def watch(
-    driver: Driver, release: Release, bake: Bake, now: Callable[[], datetime], sleep: Callable[[float], None]
+    driver: Driver,
+    release: Release,
+    bake: Bake,
+    now: Callable[[], datetime],
+    sleep: Callable[[float], None],
+    tell: Tell = silent,
 ) -> dict[str, Any]:
     """Return what was seen once the time is over; raise as soon as the release is known to be bad."""
     since = datetime.fromisoformat(bake.since) if bake.since else now()
@@ -41,4 +47,10 @@ def watch(
             )
         if left <= 0:
             return {"requests": requests, "errors": errors}
+        tell(_waiting, left, why, requests, errors)
         sleep(min(LOOK, left))
+
+
+def _waiting(left: float, why: str | None, requests: int, errors: int) -> Waiting:
+    seen = f"{left:.0f} s left, {errors} of {plural(requests, 'request')} failed"
+    return Waiting((why,) if why else (), f"{seen}; {why}" if why else seen)
