@@ -21,6 +21,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state 
 
 from tests.support.ansible import Run
 from tests.unit.plugins.module_utils.rollout.simulation import Driver, World, release
+from tests.unit.plugins.module_utils.rollout.test_rollout_bake import looked_at
 from tests.unit.plugins.module_utils.rollout.test_rollout_phases import ROUTE, assert_settled, rolling, world_after
 
 TEMPLATES = Path(__file__).resolve().parents[5] / "playbooks" / "templates"
@@ -66,6 +67,14 @@ def test_history_tells_why_a_release_failed_without_its_secrets(bake: Bake | Non
     said = "bake: refused, 3 times in a row after the switch." if bake else f"api of {release(2).id} does not get ready"
     assert event["why"] == said.replace("e", "***")
     assert "undo" in event["phases"]
+
+
+def test_release_that_is_found_bad_by_the_next_run_is_told_of_too() -> None:
+    world = looked_at()
+    world.complaints = ["refused"] * 3
+    driver = Driver(world)
+    Rollout(driver, Journal(None), driver.now, driver.sleep).recover()
+    assert (last(world)["event"], last(world)["why"]) == ("failed", "bake: refused, 3 times in a row after the switch.")
 
 
 def test_run_that_does_nothing_leaves_the_times_of_the_one_before() -> None:

@@ -180,7 +180,7 @@ def ask(written: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Follower], 
 
 
 def test_question_is_answered_with_what_is_new(
-    written: Path, clock: Clock, ask: Callable[[Follower], Note | None]
+    written: Path, clock: Clock, ask: Callable[[Follower], Note | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     follower = Follower(APP)
     assert ask(follower) is None
@@ -197,7 +197,19 @@ def test_question_is_answered_with_what_is_new(
         assert ask(follower) is not None
         assert ask(follower) is None
     run.close()
+    # The end of a run is an answer as well.
+    monkeypatch.setattr(follow, "LONGEST", 600)
     assert ask(follower) is None
+
+
+def test_what_was_seen_once_may_be_over_already(
+    written: Path, ask: Callable[[Follower], Note | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Progress(str(written))
+    with run.phase("fence", {}):
+        for looks, shown in ((1, False), (2, True)):
+            monkeypatch.setattr(follow, "LOOKS", looks)
+            assert (ask(Follower(APP)) is not None) is shown
 
 
 def test_question_about_figures_is_answered_when_patience_is_over(
