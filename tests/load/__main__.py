@@ -40,8 +40,11 @@ def arguments() -> argparse.ArgumentParser:
     add(
         "--fresh", type=float, default=Plan.fresh, help="share of requests with a connection of their own (%(default)s)"
     )
+    add("--http2", type=float, default=Plan.http2, help="share of requests over HTTP/2 (%(default)s)")
+    add("--websockets", type=int, default=Plan.websockets, help="WebSockets to hold, per prefix (%(default)s)")
     add("--timeout", type=float, default=Plan.timeout, help="seconds until a request counts as failed (%(default)s)")
     add("--lag-limit", type=float, default=Plan.lag_limit, help="seconds after which a request left late (%(default)s)")
+    add("--samples", help="file for a line per request: due at, kind, protocol, latency in ms, outcome")
     add("--output", type=Path, help="file for the JSON report (default: standard output)")
     return parser
 
@@ -55,13 +58,18 @@ def main(argv: list[str]) -> int:
             seconds=options.seconds,
             prefixes=tuple(dict.fromkeys(parse_prefix(text) for text in options.prefix or ["/"])),
             fresh=options.fresh,
+            http2=options.http2,
+            websockets=options.websockets,
             timeout=options.timeout,
             lag_limit=options.lag_limit,
             ca=options.ca,
             until_file=options.until_file,
+            samples=options.samples,
         )
         if options.output and not options.output.parent.is_dir():
             raise UsageError(f"--output {options.output}: no directory {options.output.parent}")
+        if options.samples and not Path(options.samples).parent.is_dir():
+            raise UsageError(f"--samples {options.samples}: no directory {Path(options.samples).parent}")
         report = asyncio.run(_run(target, plan))
     except UsageError as error:
         print(f"load: {error}", file=sys.stderr)

@@ -43,6 +43,9 @@ class Load:
         seconds: float = 600,
         prefixes: Sequence[str] = ("/",),
         fresh: float = 0.1,
+        http2: float = 0.0,
+        websockets: int = 1,
+        samples: str | Path | None = None,
         timeout: float = 10,
         lag_limit: float = 0.1,
     ) -> None:
@@ -50,6 +53,8 @@ class Load:
             "--rate": rate,
             "--seconds": seconds,
             "--fresh": fresh,
+            "--http2": http2,
+            "--websockets": websockets,
             "--timeout": timeout,
             "--lag-limit": lag_limit,
         }
@@ -58,6 +63,7 @@ class Load:
         self._argv += [part for prefix in prefixes for part in ("--prefix", prefix)]
         self._argv += ["--address", address] if address else []
         self._argv += ["--ca", str(Path(ca).resolve())] if ca else []
+        self._argv += ["--samples", str(Path(samples).resolve())] if samples else []
         # What is in flight at the end gets its timeout, held connections their close.
         self._grace = timeout + 30
         self._process: subprocess.Popen[str] | None = None

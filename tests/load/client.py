@@ -10,18 +10,33 @@ import asyncio
 import hashlib
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from tests.load.http2 import Broken, Http2, Http2Error, NotConnected, Refused, Short
 from tests.load.mix import Shot
-from tests.load.report import CONNECT, OK, PROTOCOL, RESET, STATUS, TIMEOUT, TRUNCATED, WRONG_BODY, Outcome, Recorder
-from tests.load.target import Target
+from tests.load.report import (
+    CONNECT,
+    HTTP1,
+    HTTP2,
+    OK,
+    PROTOCOL,
+    REFUSED,
+    RESET,
+    STATUS,
+    TIMEOUT,
+    TRUNCATED,
+    WRONG_BODY,
+    Outcome,
+    Recorder,
+)
+from tests.load.target import Target, UsageError
 
 
 class Cut(Exception):
@@ -64,14 +79,33 @@ class Sessions:
 
     kept: aiohttp.ClientSession
     fresh: aiohttp.ClientSession
+    http2: Http2
+
+
+class Answer(Protocol):
+    """What both versions of the protocol have of an answer."""
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+    async def read(self) -> bytes: ...
 
 
 def tls_context(target: Target, ca: str | None) -> ssl.SSLContext | bool:
-    return ssl.create_default_context(cafile=ca) if target.scheme == "https" else True
+    """:raises UsageError: the file cannot be used."""
+    try:
+        return ssl.create_default_context(cafile=ca) if target.scheme == "https" else True
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--ca {ca}: {error}") from None
 
 
 @asynccontextmanager
-async def sessions(target: Target, tls: ssl.SSLContext | bool, recorder: Recorder) -> AsyncIterator[Sessions]:
+async def sessions(target: Target, ca: str | None, recorder: Recorder) -> AsyncIterator[Sessions]:
+    tls = tls_context(target, ca)
+
     def session(close: bool) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(
             ssl=tls,
@@ -91,7 +125,12 @@ async def sessions(target: Target, tls: ssl.SSLContext | bool, recorder: Recorde
         )
 
     async with session(False) as kept, session(True) as fresh:
-        yield Sessions(kept, fresh)
+        # The protocol is chosen with the context: each has its own.
+        http2 = Http2(target, tls_context(target, ca), recorder)
+        try:
+            yield Sessions(kept, fresh, http2)
+        finally:
+            await http2.close()
 
 
 def _trace(recorder: Recorder) -> aiohttp.TraceConfig:
@@ -116,6 +155,8 @@ def classify(error: BaseException, begun: bool) -> Outcome:
     detail = f"{type(error).__name__}: {error}"
     if isinstance(error, asyncio.TimeoutError):
         return Outcome(TIMEOUT, detail)
+    if isinstance(error, Http2Error):
+        return Outcome(_http2_kind(error, begun), detail)
     if isinstance(error, (aiohttp.ClientConnectorError, ssl.SSLError)):
         return Outcome(CONNECT, detail)
     chain = [error]
@@ -131,13 +172,25 @@ def classify(error: BaseException, begun: bool) -> Outcome:
     return Outcome(PROTOCOL, detail)
 
 
+def _http2_kind(error: Http2Error, begun: bool) -> str:
+    if isinstance(error, Refused):
+        return REFUSED
+    if isinstance(error, NotConnected):
+        return CONNECT
+    if isinstance(error, Short):
+        return TRUNCATED
+    if isinstance(error, Broken):
+        return TRUNCATED if begun else RESET
+    return PROTOCOL
+
+
 def echo_body(number: int, size: int, noise: bytes) -> bytes:
     """A body of about this size that no other request of the run has."""
     start = number * 31 % max(len(noise) - size, 1)
     return b"%d:" % number + noise[start : start + size]
 
 
-def check(shot: Shot, answer: aiohttp.ClientResponse, body: bytes, sent: bytes | None) -> Outcome:
+def check(shot: Shot, answer: Answer, body: bytes, sent: bytes | None) -> Outcome:
     """Whether a complete answer is the right one."""
     if answer.status != 200:
         return Outcome(STATUS, body[:200].decode(errors="replace"), answer.status)
@@ -169,26 +222,43 @@ class Sender:
         loop = asyncio.get_running_loop()
         left = self.recorder.now()
         self.recorder.left(loop.time() - due)
-        session = self.sessions.fresh if shot.fresh else self.sessions.kept
         sent = echo_body(number, shot.size, self.noise) if shot.method == "POST" else None
         context: dict[str, bool] = {"reused": False}
         request_id = f"load-{self.run_id}-{number}"
         begun = False
         version: str | None = None
         try:
-            async with session.request(
-                shot.method,
-                shot.path,
-                data=sent,
-                headers={"X-Request-Id": request_id},
-                allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=self.timeout, connect=self.timeout),
-                trace_request_ctx=context,
-            ) as answer:
+            async with self._answer(shot, sent, request_id, context) as answer:
                 begun, version = True, answer.headers.get("X-Version")
                 outcome = check(shot, answer, await answer.read(), sent)
         except Exception as error:
             outcome = classify(error, begun)
         self.recorder.saw(version, left)
         about = {"method": shot.method, "path": shot.path, "request_id": request_id, "version": version}
-        self.recorder.answered(shot.kind, outcome, loop.time() - due, fresh=shot.fresh, **about, **context)
+        protocol = HTTP2 if shot.http2 else HTTP1
+        self.recorder.answered(shot.kind, protocol, outcome, loop.time() - due, fresh=shot.fresh, **about, **context)
+
+    @asynccontextmanager
+    async def _answer(
+        self, shot: Shot, sent: bytes | None, request_id: str, context: dict[str, bool]
+    ) -> AsyncIterator[Answer]:
+        headers = {"X-Request-Id": request_id}
+        if shot.http2:
+            # Connecting included, as below.
+            async with (
+                asyncio.timeout(self.timeout),
+                self.sessions.http2.request(shot.method, shot.path, headers, sent or b"", fresh=shot.fresh) as exchange,
+            ):
+                yield exchange
+            return
+        session = self.sessions.fresh if shot.fresh else self.sessions.kept
+        async with session.request(
+            shot.method,
+            shot.path,
+            data=sent,
+            headers=headers,
+            allow_redirects=False,
+            timeout=aiohttp.ClientTimeout(total=self.timeout, connect=self.timeout),
+            trace_request_ctx=context,
+        ) as answer:
+            yield answer

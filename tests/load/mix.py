@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 SLOW_SECONDS = 1.5
 BIG_BYTES = 200_000
@@ -19,16 +19,17 @@ ECHO_BYTES = (10, 8000)
 
 @dataclass(frozen=True)
 class Shot:
-    """One request: fresh ones get a connection of their own, the others use what is kept alive."""
+    """One request: fresh ones get a connection of their own, the others use what is kept open."""
 
     kind: str
     method: str
     path: str
     size: int = 0
     fresh: bool = False
+    http2: bool = False
 
 
-def shots(prefixes: Sequence[str], fresh: float, seed: int = 1) -> Iterator[Shot]:
+def shots(prefixes: Sequence[str], fresh: float, http2: float = 0.0, seed: int = 1) -> Iterator[Shot]:
     """Requests without end: each block of twenty has every kind at its weight, shuffled."""
     rng = random.Random(seed)
     count = 0
@@ -38,14 +39,14 @@ def shots(prefixes: Sequence[str], fresh: float, seed: int = 1) -> Iterator[Shot
         for kind in block:
             prefix = prefixes[count % len(prefixes)]
             count += 1
-            yield _shot(kind, prefix, rng, rng.random() < fresh)
+            yield replace(_shot(kind, prefix, rng), fresh=rng.random() < fresh, http2=rng.random() < http2)
 
 
-def _shot(kind: str, prefix: str, rng: random.Random, fresh: bool) -> Shot:
+def _shot(kind: str, prefix: str, rng: random.Random) -> Shot:
     if kind == "echo":
-        return Shot(kind, "POST", f"{prefix}/echo", rng.randint(*ECHO_BYTES), fresh)
+        return Shot(kind, "POST", f"{prefix}/echo", rng.randint(*ECHO_BYTES))
     if kind == "big":
-        return Shot(kind, "GET", f"{prefix}/big?bytes={BIG_BYTES}", BIG_BYTES, fresh)
+        return Shot(kind, "GET", f"{prefix}/big?bytes={BIG_BYTES}", BIG_BYTES)
     if kind == "slow":
-        return Shot(kind, "GET", f"{prefix}/slow?seconds={SLOW_SECONDS}", 0, fresh)
-    return Shot(kind, "GET", rng.choice((f"{prefix}/", f"{prefix}/version")), 0, fresh)
+        return Shot(kind, "GET", f"{prefix}/slow?seconds={SLOW_SECONDS}")
+    return Shot(kind, "GET", rng.choice((f"{prefix}/", f"{prefix}/version")))

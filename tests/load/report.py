@@ -9,12 +9,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import resource
 import time
 from array import array
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TextIO
 
 OK = "ok"
 STATUS = "status"
@@ -24,6 +25,10 @@ TIMEOUT = "timeout"
 TRUNCATED = "truncated"
 WRONG_BODY = "wrong_body"
 PROTOCOL = "protocol"  # an answer that is not HTTP
+# A server may say which requests it has not begun (GOAWAY, REFUSED_STREAM): a client sends those again. This one
+# does not, and counts them apart from the failures.
+REFUSED = "refused"
+HTTP1, HTTP2 = "HTTP/1.1", "HTTP/2"
 KEPT_FAILURES = 50
 
 
@@ -51,7 +56,9 @@ class StreamCount:
 class Report:
     """The result of a run, as it is written to the JSON file.
 
-    failed counts requests and held connections; failed_requests has the requests by kind, streams the held connections.
+    failed counts requests and held connections; failed_requests has the requests by kind of failure, streams the held
+    connections. A request that was sent is among ok, failed_requests or refused. requests counts them by kind and by
+    protocol, ends has the times at which held connections came to a proper end.
     """
 
     url: str
@@ -62,8 +69,11 @@ class Report:
     sent: int
     ok: int
     failed: int
+    refused: int
     failed_requests: dict[str, int]
+    requests: dict[str, dict[str, int]]
     streams: dict[str, dict[str, Any]]
+    ends: list[dict[str, Any]]
     passed: bool
     kept_schedule: bool
     late: int
@@ -72,6 +82,7 @@ class Report:
     connections: dict[str, int]
     versions: dict[str, dict[str, float]]
     cpu_share: float
+    memory_mb: float
     first_failures: list[dict[str, Any]]
 
     def to_json(self) -> str:
@@ -85,9 +96,9 @@ class Report:
         """A few lines for people and for assertion messages."""
         lines = [
             f"{self.sent} requests in {self.seconds:.1f} s ({self.rate:g}/s wanted), {self.ok} ok, "
-            f"{self.failed} failures, of requests: {_pairs(self.failed_requests)}",
+            f"{self.refused} refused, {self.failed} failures, of requests: {_pairs(self.failed_requests)}",
             f"latency ms {_pairs(self.latency_ms.get('all', {}))}; schedule lag ms {_pairs(self.lag_ms)}, "
-            f"{self.late} late; {self.cpu_share:.0%} of a core",
+            f"{self.late} late; {self.cpu_share:.0%} of a core, {self.memory_mb:.0f} MB",
         ]
         for name, stream in self.streams.items():
             shown = {key: value for key, value in stream.items() if key != "failed"}
@@ -114,16 +125,23 @@ def percentiles(values: Sequence[float]) -> dict[str, float]:
 
 
 class Recorder:
-    """Collects outcomes while a run goes on; times are seconds since its start."""
+    """Collects outcomes while a run goes on; times are seconds since its start.
 
-    def __init__(self, lag_limit: float) -> None:
+    Of a request two numbers stay in memory; who asks what happened when finds a line for each in the file `samples`.
+    """
+
+    def __init__(self, lag_limit: float, samples: TextIO | None = None) -> None:
         self.started = time.time()
         self.begun = time.monotonic()
         self.cpu_begun = time.process_time()
         self.lag_limit = lag_limit
         self.sent = 0
         self.ok = 0
+        self.refused = 0
         self.failed: Counter[str] = Counter()
+        self.requests: dict[str, Counter[str]] = {}
+        self.ends: list[dict[str, Any]] = []
+        self.samples = samples
         self.lags = array("d")
         self.latencies: dict[str, array[float]] = {}
         self.connections: Counter[str] = Counter()
@@ -139,16 +157,29 @@ class Recorder:
         self.sent += 1
         self.lags.append(max(lag, 0.0))
 
-    def answered(self, kind: str, outcome: Outcome, latency: float, **about: object) -> None:
+    def answered(self, kind: str, protocol: str, outcome: Outcome, latency: float, **about: object) -> None:
+        result = outcome.kind if outcome.kind in (OK, REFUSED) else "failed"
+        for name in (kind, protocol):
+            self.requests.setdefault(name, Counter()).update(("sent", result))
+        if self.samples is not None:
+            due = self.now() - latency
+            self.samples.write(f"{due:.3f},{kind},{protocol},{latency * 1000:.2f},{outcome.kind}\n")
         if outcome.kind == OK:
             self.ok += 1
             self.latencies.setdefault(kind, array("d")).append(latency)
+            return
+        if outcome.kind == REFUSED:
+            self.refused += 1
         else:
             self.failed[outcome.kind] += 1
-            self._failure(kind, outcome, latency_ms=round(latency * 1000, 1), **about)
+        self._failure(kind, outcome, protocol=protocol, latency_ms=round(latency * 1000, 1), **about)
 
     def stream(self, name: str) -> StreamCount:
         return self.streams.setdefault(name, StreamCount())
+
+    def stream_ended(self, name: str) -> None:
+        self.stream(name).ended += 1
+        self.ends.append({"stream": name, "at": round(self.now(), 3)})
 
     def stream_failed(self, name: str, outcome: Outcome, **about: object) -> None:
         self.stream(name).failed[outcome.kind] += 1
@@ -185,11 +216,14 @@ class Recorder:
             sent=self.sent,
             ok=self.ok,
             failed=failed,
+            refused=self.refused,
             failed_requests=dict(self.failed),
+            requests={name: dict(count) for name, count in self.requests.items()},
             streams={
                 name: {**dataclasses.asdict(count), "failed": dict(count.failed)}
                 for name, count in self.streams.items()
             },
+            ends=self.ends,
             passed=failed == 0 and kept and self.sent > 0,
             kept_schedule=kept,
             late=late,
@@ -198,5 +232,6 @@ class Recorder:
             connections=dict(self.connections),
             versions=self.versions,
             cpu_share=round((time.process_time() - self.cpu_begun) / max(seconds, 0.001), 3),
+            memory_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
             first_failures=self.first_failures,
         )

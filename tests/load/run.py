@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import random
 import resource
@@ -14,13 +15,15 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 
-from tests.load.client import Sender, Sessions, sessions, tls_context
+from tests.load.client import Sender, Sessions, sessions
+from tests.load.http2 import Http2, Http2Error
 from tests.load.mix import SLOW_SECONDS, shots
 from tests.load.report import Recorder, Report
-from tests.load.streams import EventStream, Stream, WebSocket
+from tests.load.streams import EventStream, Http2EventStream, Stream, WebSocket
 from tests.load.target import Target, UsageError
 
 MOST_RATE = 1000.0
@@ -37,10 +40,13 @@ class Plan:
     seconds: float = 60.0
     prefixes: tuple[str, ...] = ("",)
     fresh: float = 0.1
+    http2: float = 0.0
+    websockets: int = 1
     timeout: float = 10.0
     lag_limit: float = 0.1
     ca: str | None = None
     until_file: str | None = None
+    samples: str | None = None
 
 
 def check(plan: Plan, target: Target) -> None:
@@ -49,6 +55,8 @@ def check(plan: Plan, target: Target) -> None:
         "--rate": (plan.rate, 0.1, MOST_RATE),
         "--seconds": (plan.seconds, 0.1, MOST_SECONDS),
         "--fresh": (plan.fresh, 0.0, 1.0),
+        "--http2": (plan.http2, 0.0, 1.0),
+        "--websockets": (plan.websockets, 1, 100),
         "--timeout": (plan.timeout, SLOW_SECONDS + 0.5, 120.0),
         "--lag-limit": (plan.lag_limit, 0.001, 10.0),
     }
@@ -69,14 +77,19 @@ async def run(target: Target, plan: Plan, stop: asyncio.Event, started: Callable
     """Send load until the time is over or stop is set; started is called when all held connections are open."""
     _raise_file_limit()
     check(plan, target)
-    try:
-        tls = tls_context(target, plan.ca)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"--ca {plan.ca}: {error}") from None
-    recorder = Recorder(plan.lag_limit)
-    async with sessions(target, tls, recorder) as pair:
+    with contextlib.ExitStack() as stack:
+        samples = stack.enter_context(open(plan.samples, "w", encoding="ascii")) if plan.samples else None
+        return await _run(target, plan, Recorder(plan.lag_limit, samples), stop, started)
+
+
+async def _run(
+    target: Target, plan: Plan, recorder: Recorder, stop: asyncio.Event, started: Callable[[], None]
+) -> Report:
+    async with sessions(target, plan.ca, recorder) as pair:
         for prefix in plan.prefixes:
             await _preflight(pair.fresh, prefix)
+            if plan.http2:
+                await _preflight_http2(pair.http2, prefix)
         held = _streams(plan, pair, recorder)
         tasks = [asyncio.create_task(stream.run()) for stream in held]
         try:
@@ -113,13 +126,26 @@ async def _preflight(session: aiohttp.ClientSession, prefix: str) -> None:
     raise UsageError(f"GET {path}: the target does not answer as the sample service: {found}")
 
 
-def _streams(plan: Plan, pair: Sessions, recorder: Recorder) -> list[Stream]:
+async def _preflight_http2(http2: Http2, prefix: str) -> None:
+    try:
+        async with asyncio.timeout(10), http2.request("GET", f"{prefix}/version", {}, fresh=True):
+            return
+    except (Http2Error, asyncio.TimeoutError) as error:
+        raise UsageError(f"--http2: the target does not speak it, set it to 0: {error!r}") from None
+
+
+def _streams(plan: Plan, pair: Sessions, recorder: Recorder) -> list[Stream[Any]]:
     # Their own connections: a proper end may close the connection, and the next request must not meet that.
-    found: list[Stream] = []
+    found: list[Stream[Any]] = []
     own = pair.fresh
     for prefix in plan.prefixes:
         found.append(EventStream("sse", f"{prefix}/stream", own, recorder, plan.timeout / 2, asyncio.Event()))
-        found.append(WebSocket("ws", f"{prefix}/ws", own, recorder, plan.timeout / 2, asyncio.Event()))
+        if plan.http2:
+            found.append(
+                Http2EventStream("sse2", f"{prefix}/stream", pair.http2, recorder, plan.timeout / 2, asyncio.Event())
+            )
+        for _number in range(plan.websockets):
+            found.append(WebSocket("ws", f"{prefix}/ws", own, recorder, plan.timeout / 2, asyncio.Event()))
     return found
 
 
@@ -131,7 +157,7 @@ async def _schedule(plan: Plan, sender: Sender, stop: asyncio.Event) -> None:
     begin = loop.time()
     end = begin + plan.seconds
     poll = begin
-    for number, shot in enumerate(shots(plan.prefixes, plan.fresh)):
+    for number, shot in enumerate(shots(plan.prefixes, plan.fresh, plan.http2)):
         due = begin + number / plan.rate
         while due < end and (wait := due - loop.time()) > 0 and not stop.is_set():
             await asyncio.sleep(min(wait, POLL))

@@ -14,16 +14,21 @@ import asyncio
 import contextlib
 import json
 import time
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import aiohttp
 
 from tests.load.client import classify
+from tests.load.http2 import Exchange, Http2
 from tests.load.report import PROTOCOL, STATUS, TRUNCATED, WRONG_BODY, Outcome, Recorder
 
 PROPER_CLOSES = (1000, 1001, 1012)
 PAUSE_AFTER_FAILURE = 0.2
 PING_SECONDS = 0.2
+Client = TypeVar("Client")
 
 
 class Broken(Exception):
@@ -35,12 +40,12 @@ class Broken(Exception):
 
 
 @dataclass
-class Stream:
+class Stream(Generic[Client]):
     """Keeps one connection open until the task is cancelled; opened is set once the first message came."""
 
     name: str
     path: str
-    session: aiohttp.ClientSession
+    session: Client
     recorder: Recorder
     silence: float
     opened: asyncio.Event
@@ -58,7 +63,7 @@ class Stream:
                 await self.hold(ended)
                 if count.messages == first:
                     raise Broken(Outcome(TRUNCATED, "ended before its first message"))
-                count.ended += 1
+                self.recorder.stream_ended(self.name)
                 ended = time.monotonic()
             except Exception as error:
                 outcome = error.outcome if isinstance(error, Broken) else classify(error, begun=True)
@@ -81,7 +86,22 @@ class Stream:
             count.slowest_reconnect_ms = max(count.slowest_reconnect_ms, took)
 
 
-class EventStream(Stream):
+class Events(Stream[Client]):
+    """Server-sent events, each connection counted from 0."""
+
+    async def follow(self, parts: AsyncIterator[bytes], ended: float | None) -> None:
+        expected, buffer = 0, b""
+        async for data in parts:
+            *events, buffer = (buffer + data).split(b"\n\n")
+            for event in events:
+                version = check_event(event, expected)
+                self.received(version, ended if expected == 0 else None)
+                expected += 1
+        if buffer:
+            raise Broken(Outcome(TRUNCATED, f"ended within an event: {buffer[:200]!r}"))
+
+
+class EventStream(Events[aiohttp.ClientSession]):
     async def hold(self, ended: float | None) -> None:
         timeout = aiohttp.ClientTimeout(total=None, connect=self.silence, sock_read=self.silence)
         headers = {"Accept": "text/event-stream"}
@@ -91,15 +111,28 @@ class EventStream(Stream):
             # Without chunks the end of the connection is the end of the stream: a cut could not be told from it.
             if "chunked" not in answer.headers.get("Transfer-Encoding", "").lower():
                 raise Broken(Outcome(PROTOCOL, "event stream without Transfer-Encoding: chunked", answer.status))
-            expected, buffer = 0, b""
-            async for data in answer.content.iter_any():
-                *events, buffer = (buffer + data).split(b"\n\n")
-                for event in events:
-                    version = check_event(event, expected)
-                    self.received(version, ended if expected == 0 else None)
-                    expected += 1
-            if buffer:
-                raise Broken(Outcome(TRUNCATED, f"ended within an event: {buffer[:200]!r}", answer.status))
+            await self.follow(answer.content.iter_any(), ended)
+
+
+class Http2EventStream(Events[Http2]):
+    """The end of the stream is part of its frames: a cut shows as a reset."""
+
+    async def hold(self, ended: float | None) -> None:
+        headers = {"Accept": "text/event-stream"}
+        opening = self.session.request("GET", self.path, headers, fresh=True)
+        async with within(self.silence, opening) as answer:
+            if answer.status != 200:
+                raise Broken(Outcome(STATUS, (await answer.read())[:200].decode(errors="replace"), answer.status))
+            await self.follow(answer.chunks(self.silence), ended)
+
+
+@asynccontextmanager
+async def within(seconds: float, opening: AbstractAsyncContextManager[Exchange]) -> AsyncIterator[Exchange]:
+    """What is opened within a time and then held for any."""
+    async with contextlib.AsyncExitStack() as stack:
+        async with asyncio.timeout(seconds):
+            exchange = await stack.enter_async_context(opening)
+        yield exchange
 
 
 def check_event(event: bytes, expected: int) -> str:
@@ -115,7 +148,7 @@ def check_event(event: bytes, expected: int) -> str:
     return version
 
 
-class WebSocket(Stream):
+class WebSocket(Stream[aiohttp.ClientSession]):
     async def hold(self, ended: float | None) -> None:
         timeout = aiohttp.ClientWSTimeout(ws_close=1.0)
         try:

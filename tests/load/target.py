@@ -32,6 +32,7 @@ class Target:
     scheme: str
     host: str
     address: str
+    port: int
 
 
 def networks(environ: Mapping[str, str]) -> list[Network]:
@@ -79,7 +80,7 @@ def parse(url: str, address: str | None, environ: Mapping[str, str]) -> Target:
         )
     shown = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     origin = f"{parts.scheme}://{shown}" + (f":{port}" if port else "")
-    return Target(origin, parts.scheme, parts.hostname, str(found))
+    return Target(origin, parts.scheme, parts.hostname, str(found), port or (443 if parts.scheme == "https" else 80))
 
 
 def parse_prefix(text: str) -> str:

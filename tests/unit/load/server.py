@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
 from tests.load.report import Report
+from tests.unit.load import server_http2 as http2
 
 WEBSOCKET_KEY = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -51,6 +52,8 @@ class Server:
     host: str = "127.0.0.1"
     address: str | None = None
     listener: asyncio.Server | None = None
+    http2: http2.Behaviour = http2.answer
+    http2_sessions: list[http2.Session] = field(default_factory=list)
 
     def ids(self, path: str = "") -> list[str]:
         """Request ids of the load in order of arrival, repeated ones included."""
@@ -66,7 +69,12 @@ class Server:
         number = self.connections
         with contextlib.suppress(Hangup, ConnectionError, asyncio.IncompleteReadError):
             while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+                raw = await reader.readuntil(b"\r\n\r\n")
+                if raw == http2.PREFACE:
+                    self.http2_sessions.append(http2.Session(reader, writer, self.http2, number))
+                    await self.http2_sessions[-1].serve()
+                    break
+                head = raw.decode().split("\r\n")
                 method, path, _ = head[0].split(" ")
                 headers = {k.lower(): v for k, _, v in (line.partition(": ") for line in head[1:] if line)}
                 body = await reader.readexactly(int(headers.get("content-length", 0)))
