@@ -9,7 +9,7 @@ SCENARIOS := site hardening
 export ANSIBLE_FORCE_COLOR ?= 0
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help packages setup setup-dev lab demo demo-clean check static lint sanity sanity-latest unit docs-lint changelog-lint test integration integration-bare integration-platform integration-load checks-in-turn platform-in-turn molecule bench soak build clean
+.PHONY: help packages setup setup-dev lab demo demo-clean check static lint sanity sanity-latest unit docs-lint changelog-lint test integration integration-bare integration-platform integration-load checks-in-turn platform-in-turn molecule bench soak soak-examples soak-ufw_policy soak-port_audit soak-rollout build clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -102,11 +102,23 @@ bench: setup-dev ## measured comparisons; NAME=<name> runs one and prints its fi
 	@tests/tools/peers.sh $(BIN) .build/bench requirements-bench.txt tests/bench/package.json
 	@$(BIN)/python -m tests.bench $(NAME)
 
-soak: setup-dev lab ## the long runs that CI has no time for: new examples, all cases on other releases and engines, an hour of deploys
+SOAKS := examples ufw_policy port_audit rollout
+
+soak: ## the long runs that CI has no time for: new examples, other releases and engines, a hundred deploys; NAME=<name> runs one
+	@$(MAKE) --no-print-directory --jobs 1 $(addprefix soak-,$(or $(NAME),$(SOAKS)))
+
+soak-examples: setup-dev
 	DAFFATHAN_TEST_EXAMPLES=soak $(BIN)/python -m pytest -q tests/unit/plugins
+
+soak-ufw_policy: setup-dev lab
 	DAFFATHAN_TEST_SUITE=bookworm $(LAB_TESTS) -n 2 --dist loadfile tests/integration/ufw_policy
+
+soak-port_audit: setup-dev lab
 	DAFFATHAN_TEST_ENGINES="20.10 28" $(LAB_TESTS) tests/integration/port_audit/test_truth.py
-	$(LAB_TESTS) tests/soak
+
+# Its figures are the last line that is printed before the verdict, as JSON.
+soak-rollout: setup-dev lab
+	$(LAB_TESTS) -s tests/soak
 
 build: setup ## dist/daffathan-platform-<version>.tar.gz
 	@tests/tools/stage.sh $(STAGE) >/dev/null

@@ -19,8 +19,16 @@ ROOT_CERTIFICATE = "/var/lib/caddy/.local/share/caddy/pki/authorities/local/root
 
 
 @contextmanager
-def site_load(host: Host, *, site: str = SITE, rate: float = 200, seconds: float = 900) -> Iterator[Load]:
-    """Open-loop load for as long as the block runs; `seconds` bounds a block that never ends.
+def site_load(
+    host: Host,
+    *,
+    site: str = SITE,
+    rate: float = 200,
+    seconds: float = 900,
+    websockets: int = 1,
+    samples: Path | None = None,
+) -> Iterator[Load]:
+    """Open-loop load for as long as the block runs, a quarter over HTTP/2; `seconds` bounds a block that never ends.
 
     A request may leave late by up to a second: on a small machine the generator has Ansible and the VPS beside it.
     """
@@ -34,6 +42,9 @@ def site_load(host: Host, *, site: str = SITE, rate: float = 200, seconds: float
             rate=rate,
             seconds=seconds,
             prefixes=("/api",),
+            http2=0.25,
+            websockets=websockets,
+            samples=samples,
             lag_limit=1.0,
             timeout=20,
         ) as load:

@@ -63,6 +63,12 @@ def state_of(host: Host, app: str) -> dict[str, Any]:
     return dict(json.loads(host.run("cat", f"{APPS}/{app}/state.json")))
 
 
+def journal(host: Host) -> list[dict[str, Any]]:
+    """The lines of the last run."""
+    lines = [json.loads(line) for line in host.run("cat", f"{APPS}/{APP}/journal.ndjson").splitlines()]
+    return [line for line in lines if line["run"] == lines[-1]["run"]]
+
+
 def site(host: Host, tag: str) -> dict[str, Any]:
     """The options of the demo's app. The slow requests of the load take 1.5 s, held connections are ended after 3 s."""
     live = state_of(host, APP)["live"]["id"]

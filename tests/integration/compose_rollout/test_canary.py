@@ -14,7 +14,7 @@ import yaml
 from tests.support.app import APP, COMPOSE, containers, version
 from tests.support.lab import Host
 from tests.support.load import SITE, site_load
-from tests.support.rollout import APPS, Call, assert_settled, killed_at, rollout, site, state_of
+from tests.support.rollout import Call, assert_settled, journal, killed_at, rollout, site, state_of
 
 SERVICES = {"ui": 1, "api": 1, "ai": 1}
 ANALYSIS = {"min_requests": 40, "interval": 1, "max_wait": 60}
@@ -81,13 +81,6 @@ def faulty(options: dict[str, Any], host: Host) -> dict[str, Any]:
 
 def other(tag: str) -> str:
     return "1.1.0" if tag == "1.0.0" else "1.0.0"
-
-
-def journal(host: Host, run: int = -1) -> list[dict[str, Any]]:
-    """The lines of the last run, or of one before."""
-    lines = [json.loads(line) for line in host.run("cat", f"{APPS}/{APP}/journal.ndjson").splitlines()]
-    runs = list(dict.fromkeys(line["run"] for line in lines))
-    return [line for line in lines if line["run"] == runs[run]]
 
 
 def looks(host: Host) -> list[dict[str, Any]]:

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -15,7 +14,7 @@ from tests.integration.compose_rollout.test_compose_rollout import site
 from tests.support.app import APP, version
 from tests.support.lab import Host
 from tests.support.load import site_load
-from tests.support.rollout import APPS, assert_settled, killed_at, rollout
+from tests.support.rollout import assert_settled, journal, killed_at, rollout
 
 SERVICES = {"ui": 1, "api": 3, "ai": 1}
 
@@ -28,10 +27,7 @@ def rolling(host: Host, tag: str, **api: Any) -> dict[str, Any]:
 
 def rolls(host: Host) -> list[dict[str, Any]]:
     """The steps of the last roll, as the journal has them."""
-    lines = [json.loads(line) for line in host.run("cat", f"{APPS}/{APP}/journal.ndjson").splitlines()]
-    return [
-        line for line in lines if line["run"] == lines[-1]["run"] and (line["event"], line["step"]) == ("done", "roll")
-    ]
+    return [line for line in journal(host) if (line["event"], line["step"]) == ("done", "roll")]
 
 
 @pytest.fixture(scope="module")
