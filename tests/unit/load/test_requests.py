@@ -52,6 +52,17 @@ async def reset_body(server: Server, request: Request, reader: Any, writer: Any)
     reset(writer)
 
 
+def chunked(end: bytes) -> Any:
+    """A chunk of a body, then what ends it."""
+
+    async def behave(server: Server, request: Request, reader: Any, writer: Any) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-Version: 1.0.0\r\n\r\n5\r\nhello\r\n" + end)
+        await writer.drain()
+        raise Hangup
+
+    return behave
+
+
 async def short_body(server: Server, request: Request, reader: Any, writer: Any) -> None:
     server.answer(writer, b"b" * 1000)
 
@@ -91,6 +102,8 @@ async def stall(server: Server, request: Request, reader: Any, writer: Any) -> N
         ("/big", reset_body, "reset"),
         ("/big", short_body, "truncated"),
         ("/big", other_body, "wrong_body"),
+        ("/slow", chunked(b""), "truncated"),
+        ("/slow", chunked(b"5\r\nwo"), "truncated"),
         ("/echo", other_echo, "wrong_body"),
         ("/", hang_up, "reset"),
         ("/", reset_before, "reset"),
@@ -110,6 +123,11 @@ def test_a_fault_is_reported_as_what_it_is_and_not_retried(load: Loader, path: s
     assert len(server.ids()) == len(set(server.ids())), "a request was sent twice"
     assert report.first_failures[0]["path"].startswith(path)
     assert report.first_failures[0]["kind"] == kind
+
+
+def test_a_chunked_body_with_its_end_is_whole(load: Loader) -> None:
+    report = load(Server({"/slow": chunked(b"0\r\n\r\n")}))
+    assert report.passed, report.describe()
 
 
 def test_a_kept_connection_that_closes_under_a_request_is_a_failure(load: Loader) -> None:
