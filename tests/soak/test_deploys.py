@@ -33,7 +33,7 @@ from typing import Any
 import pytest
 
 from tests.bench.page import publish
-from tests.soak.timeline import DEPLOY, ROLL, STEADY, SWITCH, Span, early, latencies, phases
+from tests.load.timeline import DEPLOY, ROLL, STEADY, SWITCH, Span, early, latencies, phases
 from tests.support.app import APP, deploy, leftovers, version
 from tests.support.converged import converged
 from tests.support.lab import Host

@@ -63,9 +63,9 @@ def state_of(host: Host, app: str) -> dict[str, Any]:
     return dict(json.loads(host.run("cat", f"{APPS}/{app}/state.json")))
 
 
-def journal(host: Host) -> list[dict[str, Any]]:
+def journal(host: Host, app: str = APP) -> list[dict[str, Any]]:
     """The lines of the last run."""
-    lines = [json.loads(line) for line in host.run("cat", f"{APPS}/{APP}/journal.ndjson").splitlines()]
+    lines = [json.loads(line) for line in host.run("cat", f"{APPS}/{app}/journal.ndjson").splitlines()]
     return [line for line in lines if line["run"] == lines[-1]["run"]]
 
 

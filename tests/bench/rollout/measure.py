@@ -7,13 +7,17 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import time
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from tests.bench.rollout.contenders import SITE, Contender
 from tests.load.background import Load
 from tests.load.report import Report
+from tests.load.timeline import Span
 from tests.support.lab import Host, wait_until
 from tests.support.load import site_load
 from tests.support.seed import answers
@@ -36,13 +40,42 @@ class Update:
     switch: float
     stopped: float
     total: float
+    command: Span
+    samples: list[str]
 
 
-def load_on(host: Host, name: str) -> AbstractContextManager[Load]:
-    if name == "ours":
-        return site_load(host, site=SITE, seconds=BOUND)
-    url = f"http://{host.address}:8080"
-    return Load(url, address=host.address, prefixes=("/api",), rate=200, seconds=BOUND, lag_limit=1.0, timeout=20)
+@dataclass
+class Observed:
+    """A load that goes on, and once it has ended its report and a line for every request; their times are absolute."""
+
+    load: Load
+    report: Report | None = None
+    samples: list[str] = field(default_factory=list)
+
+    def stop(self) -> Report:
+        self.report = self.load.stop()
+        return self.report
+
+
+@contextmanager
+def load_on(host: Host, name: str) -> Iterator[Observed]:
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory, "samples.csv")
+        url = f"http://{host.address}:8080"
+        context: AbstractContextManager[Load] = (
+            site_load(host, site=SITE, seconds=BOUND, samples=file)
+            if name == "ours"
+            else Load(
+                url, address=host.address, prefixes=("/api",), seconds=BOUND, samples=file, lag_limit=1.0, timeout=20
+            )
+        )
+        with context as load:
+            observed = Observed(load)
+            yield observed
+        if observed.report is not None:
+            for line in file.read_text().splitlines():
+                due, rest = line.split(",", 1)
+                observed.samples.append(f"{observed.report.started + float(due):.3f},{rest}")
 
 
 def serving(host: Host, name: str) -> None:
@@ -91,11 +124,13 @@ def update(host: Host, contender: Contender, old: str, new: str) -> Update:
     [after] = of_version(host, new)
     ready = listening_since(host, after)
     last = report.started + report.versions[old]["last_sent"]
-    return Update(report, last - ready, ended(host, before, begun) - ready, total)
+    command = Span(begun, begun + total)
+    return Update(report, last - ready, ended(host, before, begun) - ready, total, command, load.samples)
 
 
-def steady(host: Host, contender: Contender, seconds: float) -> Report:
-    """The same load while nothing happens."""
+def steady(host: Host, contender: Contender, seconds: float) -> list[str]:
+    """A line for every request of the same load while nothing happens."""
     with load_on(host, contender.name) as load:
         time.sleep(seconds)
-        return load.stop()
+        load.stop()
+    return load.samples

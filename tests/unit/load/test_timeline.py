@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.soak.timeline import Span, early, latencies, phases, spans
+from tests.load.timeline import Span, early, latencies, phases, spans
 
 
 def line(at: float, event: str, step: str) -> dict[str, Any]:
