@@ -226,6 +226,16 @@ def test_configuration_that_nginx_refuses_changes_nothing(host: Host) -> None:
     assert host.run("ls", STREAMS).split() == [f"{APP}.conf"]
 
 
+def test_file_that_does_not_fit_the_other_is_written_again(host: Host) -> None:
+    options = wires(host, once(host), replicas=2, strategy="rolling", drain_timeout=1)
+    before = host.run("cat", f"{STREAMS}/{APP}.conf")
+    host.run("sed", "-i", "s/proxy_timeout .*/proxy_timeout 1s;/", f"{STREAMS}/{APP}.conf")
+    result = rollout(host, options)
+    assert [operation["kind"] for operation in result["operations"]] == ["route"]
+    assert host.run("cat", f"{STREAMS}/{APP}.conf") == before
+    assert rollout(host, options)["changed"] is False
+
+
 def test_port_that_another_app_has_for_http_is_refused(host: Host) -> None:
     before = host.run("docker", "ps", "--quiet")
     result = rollout(host, wires(host, "4", port=3000))
