@@ -17,7 +17,7 @@ import pytest
 
 from tests.support.ansible import Run
 from tests.support.lab import Host, inside
-from tests.support.rollout import GATEWAY_APPS, SOCKETS, assert_settled, killed_at, rollout
+from tests.support.rollout import GATEWAY_APPS, SOCKETS, assert_settled, killed_at, rollout, state_of
 
 APP = "wires"
 COMPOSE = f"/root/{APP}.yml"
@@ -164,12 +164,12 @@ def callers(host: Host) -> Iterator[Seen]:
         vars(seen).update(json.loads(process.communicate(timeout=90)[0]))
 
 
-def once(host: Host) -> str:
-    """The version of the broker that a new connection meets."""
+def once(host: Host, container: str = CLIENT) -> str:
+    """The version of the broker that a new connection of a container meets."""
     script = (
         "import socket; s = socket.create_connection(('broker', 1883), 5); s.send(b'?\\n'); print(s.recv(99).decode())"
     )
-    return host.run("docker", "exec", CLIENT, "python3", "-c", script).split()[0]
+    return host.run("docker", "exec", container, "python3", "-c", script).split()[0]
 
 
 @pytest.fixture(scope="module")
@@ -266,16 +266,34 @@ def test_stop_first_and_a_kill_at_the_switch_end_well(host: Host) -> None:
     assert_settled(host, APP, {"api": 1, "broker": 1})
 
 
+def test_beside_a_canary_its_own_containers_meet_its_broker(host: Host) -> None:
+    def canary(version: str) -> dict[str, Any]:
+        options = wires(host, version, drain_timeout=1)
+        options["services"]["api"] |= {"routes": ["/"], "strategy": "canary"}
+        return {**options, "domains": [f"{APP}.example.test"], "canary": {"steps": [{"weight": 10, "pause": "manual"}]}}
+
+    # There is nobody to share out before the app has a route.
+    for version in ("6", "7"):
+        result = rollout(host, canary(version))
+        assert not result["failed"], result["msg"]
+    candidate = state_of(host, APP)["candidate"]["id"]
+    assert (once(host), once(host, f"{APP}--{candidate}-api-1")) == ("6", "7")
+    result = rollout(host, {"app": APP, "state": "promoted"})
+    assert not result["failed"], result["msg"]
+    assert once(host) == "7"
+    assert_settled(host, APP, {"api": 1, "broker": 1})
+
+
 def test_gateway_starts_without_the_network_of_an_app_and_serves_it_again(host: Host) -> None:
     site = ("curl", "--silent", "--output", "/dev/null", "--write-out", "%{http_code}", "--insecure")
     public = (*site, "--unix-socket", f"{SOCKETS}/public/http.sock", "http://labs.example.test/health")
     host.run("docker", "network", "disconnect", "--force", f"{APP}_private", "daffathan-gateway")
     host.run("docker", "restart", "--time", "2", "daffathan-gateway")
     host.run("timeout", "20", "sh", "-c", 'until "$@" | grep -q 200; do sleep 0.2; done', "sh", *public)
-    result = rollout(host, wires(host, "5", strategy="stop_first", drain_timeout=1))
+    result = rollout(host, wires(host, "7", drain_timeout=1))
     assert not result["failed"], result["msg"]
     assert [operation["kind"] for operation in result["operations"]] == ["route"]
-    assert once(host) == "5"
+    assert once(host) == "7"
 
 
 def listens(host: Host, port: int) -> bool:
