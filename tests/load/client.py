@@ -38,6 +38,10 @@ from tests.load.report import (
 )
 from tests.load.target import Target, UsageError
 
+# A stalled service makes as many connections as requests are under way; used in turn, none of them would ever be idle
+# for the usual 15 seconds.
+KEPT_SECONDS = 5.0
+
 
 class Cut(Exception):
     """The connection broke before the answer began. No ClientError, so that aiohttp does not send the request again."""
@@ -113,6 +117,7 @@ async def sessions(target: Target, ca: str | None, recorder: Recorder) -> AsyncI
             ttl_dns_cache=None,
             limit=0,
             force_close=close,
+            keepalive_timeout=None if close else KEPT_SECONDS,
             family=socket.AF_UNSPEC,
         )
         return aiohttp.ClientSession(

@@ -12,6 +12,7 @@ import gc
 import random
 import resource
 import uuid
+from asyncio import sslproto
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ MOST_RATE = 1000.0
 MOST_SECONDS = 6 * 3600.0
 NOISE_BYTES = 1 << 20
 POLL = 0.1
+READ_BYTES = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ def check(plan: Plan, target: Target) -> None:
 async def run(target: Target, plan: Plan, stop: asyncio.Event, started: Callable[[], None]) -> Report:
     """Send load until the time is over or stop is set; started is called when all held connections are open."""
     _raise_file_limit()
+    _bound_memory()
     check(plan, target)
     with contextlib.ExitStack() as stack:
         samples = stack.enter_context(open(plan.samples, "w", encoding="ascii")) if plan.samples else None
@@ -182,6 +185,11 @@ def _check_alive(tasks: list[asyncio.Task[None]]) -> None:
         if task.done():
             task.result()
             raise RuntimeError("a held connection was given up")
+
+
+def _bound_memory() -> None:
+    """A TLS connection reserves twice 256 KB for what it may read at once; a thousand of them are half a gigabyte."""
+    sslproto.SSLProtocol.max_size = READ_BYTES
 
 
 def _raise_file_limit() -> None:

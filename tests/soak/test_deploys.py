@@ -43,7 +43,8 @@ from tests.support.rollout import journal, rollout, site, state_of
 STRATEGIES = ("blue_green", "canary", "rolling")
 DEPLOYS = 100
 REQUESTS = 300_000
-RATE = 200.0
+# Requests per second. A machine that has other work beside holds fewer; the page says how many they were.
+RATE = float(os.environ.get("DAFFATHAN_SOAK_RATE", "150"))
 WEBSOCKETS = 6
 # Before the first deploy and after the last.
 CALM = 60.0
@@ -61,7 +62,11 @@ def host() -> Iterator[Host]:
 
 def options(host: Host, tag: str, strategy: str) -> dict[str, Any]:
     found = site(host, tag)
-    found["services"]["api"] |= {"replicas": 3 if strategy == "rolling" else 2, "strategy": strategy}
+    found["services"]["api"] |= {
+        "replicas": 3 if strategy == "rolling" else 2,
+        "strategy": strategy,
+        "start_timeout": 60,
+    }
     if strategy == "canary":
         analysis = {"min_requests": 20, "interval": 1, "max_wait": 60}
         found["canary"] = {"steps": [{"weight": 25, "pause": 2}, {"weight": 60, "pause": 2}], "analysis": analysis}
@@ -89,6 +94,7 @@ def test_a_hundred_deploys_lose_nothing_and_leave_nothing(host: Host, tmp_path: 
     deploys: list[Span] = []
     kinds: Counter[str] = Counter()
     first: dict[str, int] = {}
+    failed_deploys: list[str] = []
     grace = float(options(host, "1.0.0", "rolling")["services"]["api"]["drain_timeout"])
     samples = tmp_path / "samples.csv"
     # For a machine that is needed for something else afterwards: fewer deploys fail the test, but have their figures.
@@ -104,10 +110,13 @@ def test_a_hundred_deploys_lose_nothing_and_leave_nothing(host: Host, tmp_path: 
             started = time.time()
             result = rollout(host, wanted)
             deploys.append(Span(started, time.time()))
-            assert not result["failed"], f"deploy {number}, {strategy}: {result['msg']}\n{load.stop().describe()}"
+            lines += journal(host)
+            if result["failed"]:
+                failed_deploys.append(f"deploy {number}, {strategy}: {result['msg']}")
+                print(failed_deploys[-1], file=sys.stderr, flush=True)
+                continue
             assert version(host) == tag
             kinds[strategy] += 1
-            lines += journal(host)
             if number == WARM:
                 first = kept(host)
             print(f"{number + 1} {strategy} {deploys[-1].end - started:.1f} s", file=sys.stderr, flush=True)
@@ -119,6 +128,7 @@ def test_a_hundred_deploys_lose_nothing_and_leave_nothing(host: Host, tmp_path: 
     held = early((report.started + end["at"] for end in report.ends), lines, grace)
     figures = {
         "deploys": len(deploys),
+        "failed_deploys": len(failed_deploys),
         **kinds,
         "requests": report.sent,
         "failed": report.failed,
@@ -142,6 +152,7 @@ def test_a_hundred_deploys_lose_nothing_and_leave_nothing(host: Host, tmp_path: 
     print(report.describe(), file=sys.stderr)
     publish("soak_rollout", __doc__ or "", figures)
     print(json.dumps(figures), flush=True)
+    assert not failed_deploys
     assert report.failed == 0, report.describe()
     assert not held, [round(end - report.started, 3) for end in held]
     assert len(report.ends) >= DEPLOYS, "no held connection met the switches"
