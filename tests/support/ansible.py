@@ -10,11 +10,13 @@ ends with the same exit status as the program. Configuration that Ansible reads 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import json
 import multiprocessing
 import os
+import signal
 import subprocess
 import tempfile
 from collections.abc import Mapping
@@ -82,6 +84,23 @@ class Run:
     def said(self) -> str:
         """What it has written so far, while it runs."""
         return self._stdout.read_text()
+
+    def kill(self) -> None:
+        """Kill -9 it with all that it started and that has not left it."""
+        parents: dict[int, list[int]] = {}
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                parents.setdefault(int(stat.read_text().rpartition(")")[2].split()[1]), []).append(
+                    int(stat.parent.name)
+                )
+        doomed = [self._process.pid or 0]
+        for pid in doomed:
+            doomed += parents.get(pid, [])
+        for pid in doomed:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._process.join()
+        self._directory.cleanup()
 
     def result(self, timeout: float = 300) -> subprocess.CompletedProcess[str]:
         """:param timeout: seconds. :raises subprocess.TimeoutExpired: the run took longer; it was ended."""

@@ -159,6 +159,10 @@ class Host:
         if result.rc != 0:
             raise LabError(f"{playbook} failed on {self.name}:\n{result.output[-8000:]}")
 
+    def lose_power(self) -> None:
+        """All that runs there is killed, and the host boots. What it has written to its disk is not lost."""
+        lab("restart", self.name, "--power-loss")
+
     def down(self) -> None:
         lab("down", self.name)
 

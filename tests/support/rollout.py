@@ -7,6 +7,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import signal
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +30,7 @@ class Call:
     """One run of the module, from its start on; `result` waits for its end."""
 
     def __init__(self, host: Host, options: Mapping[str, Any], *flags: str) -> None:
+        self.host = host
         self.run = Run("ansible", *module(host, "compose_rollout", options), "--become", *flags, merged=True)
         self.output = ""
 
@@ -36,27 +40,55 @@ class Call:
         self.output = done.stdout
         return answer(done)
 
+    def kill(self) -> None:
+        """Kill -9 the controller: Ansible, and every connection to the host. What runs on the host is not told."""
+        self.run.kill()
+        peers = subprocess.run(["ss", "-Htnp", "dst", self.host.address], stdout=subprocess.PIPE, text=True, check=True)
+        for pid in set(re.findall(r'"ssh",pid=(\d+)', peers.stdout)):
+            os.kill(int(pid), signal.SIGKILL)
+
 
 def rollout(host: Host, options: Mapping[str, Any], *flags: str) -> dict[str, Any]:
     return Call(host, options, *flags).result()
 
 
-def killed_at(host: Host, options: Mapping[str, Any], line: int) -> dict[str, Any] | None:
-    """Run the module and kill -9 it as soon as it has written so many lines of its journal.
+class Watched:
+    """A run whose journal is watched by kill_at_line.py; see there for `line` and `when`."""
 
-    The last line it wrote; None where the run ended before.
+    def __init__(self, host: Host, options: Mapping[str, Any], line: int | str, when: str) -> None:
+        argv = inside(host.name, "python3", "-u", "-c", KILLER.read_text(), str(options["app"]), str(line), when)
+        self.watcher = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self._said() == "watching"
+        self.call = Call(host, options)
+
+    def _said(self) -> str:
+        assert self.watcher.stdout is not None
+        return self.watcher.stdout.readline().strip()
+
+    def lines(self) -> list[dict[str, Any]] | None:
+        """What the run had written when it came to the line; None where it ended before."""
+        said = self._said()
+        return list(json.loads(said)["lines"]) if said else None
+
+    def let_go(self) -> None:
+        """A run that is held goes on."""
+        self.watcher.communicate(timeout=60)
+
+
+def killed_at(host: Host, options: Mapping[str, Any], line: int | str, when: str = "after") -> dict[str, Any] | None:
+    """Run the module and kill -9 it at a line of its journal: as soon as that is written, or see kill_at_line.py.
+
+    The last line it wrote, empty where it wrote none; None where the run ended before.
     """
-    argv = inside(host.name, "python3", "-u", "-c", KILLER.read_text())
-    killer = subprocess.Popen([*argv, str(options["app"]), str(line)], stdout=subprocess.PIPE, text=True)
-    assert killer.stdout is not None
-    assert killer.stdout.readline() == "watching\n"
-    done = Call(host, options).run.result()
+    run = Watched(host, options, line, when)
+    done = run.call.run.result()
     # The watcher ends by itself once the lock has been held and is free again.
-    said = killer.communicate(timeout=60)[0].strip()
-    if not said:
+    lines = run.lines()
+    run.let_go()
+    if lines is None:
         return None
     assert done.returncode != 0, done.stdout
-    return dict(json.loads(said))
+    return lines[-1] if lines else {}
 
 
 def state_of(host: Host, app: str) -> dict[str, Any]:

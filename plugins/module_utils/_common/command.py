@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 # /usr/sbin is not on the path of an unprivileged login, and ufw, nft and iptables live there.
@@ -44,11 +44,13 @@ def run(
     env: Mapping[str, str] | None = None,
     check: bool = True,
     cwd: str | None = None,
+    pass_fds: Collection[int] = (),
 ) -> Completed:
     """Run argv without a shell, in the C locale, and return what it printed.
 
     :param timeout: seconds until the process is killed.
     :param env: variables added to the environment of this process; values are never part of an error message.
+    :param pass_fds: file descriptors that stay open in the process, and in those that it starts.
     :param check: raise CommandError on a non-zero exit status.
     """
     path = os.environ.get("PATH", "")
@@ -68,6 +70,7 @@ def run(
             env=environment,
             cwd=cwd,
             stdin=subprocess.DEVNULL if stdin is None else None,
+            pass_fds=tuple(pass_fds),
             check=False,
         )
     except subprocess.TimeoutExpired as error:

@@ -80,6 +80,11 @@ class FileLock:
         self._take = fcntl.lockf if posix else fcntl.flock
         self._descriptor = -1
 
+    @property
+    def descriptor(self) -> int:
+        """A process that has it open holds the flock as well, also when this one is gone."""
+        return self._descriptor
+
     def __enter__(self) -> FileLock:
         self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         deadline = time.monotonic() + self.timeout

@@ -12,6 +12,7 @@ import contextlib
 import glob
 import os
 import secrets as random
+import shutil
 
 from ansible_collections.daffathan.platform.plugins.module_utils._common.files import read_text, write_atomic
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import state as states
@@ -26,6 +27,22 @@ def app_directory(app: str) -> str:
 
 def read_state(app: str) -> State:
     return states.loads(app, read_text(f"{app_directory(app)}/state.json"))
+
+
+def erase(app: str) -> None:
+    """Remove everything, and last what the rest is found by, and the lock that protects it."""
+    directory = app_directory(app)
+    with contextlib.suppress(FileNotFoundError):
+        for name in sorted(set(os.listdir(directory)) - {"state.json", "lock"}):
+            path = f"{directory}/{name}"
+            if os.path.isdir(path):
+                shutil.rmtree(path)
+            else:
+                os.unlink(path)
+        for name in ("state.json", "lock"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{directory}/{name}")
+        os.rmdir(directory)
 
 
 def known_apps() -> list[str]:

@@ -13,13 +13,13 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from ansible_collections.daffathan.platform.plugins.module_utils._common.files import read_text, write_atomic
-from ansible_collections.daffathan.platform.plugins.module_utils._docker import probe, stop_timer
+from ansible_collections.daffathan.platform.plugins.module_utils._docker import app_files, probe, stop_timer
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.app_files import (
     app_directory,
     read_key,
@@ -77,6 +77,8 @@ class ComposeDriver:
         self.engine = engine
         self.app = app
         self.work = work
+        # Open in what a run starts and may outlive it: the lock of the app is free only when that has ended as well.
+        self.held: tuple[int, ...] = ()
         self.gateway = Gateway(engine, app)
         self.directory = app_directory(app)
         self._old_workers: list[Process] = []
@@ -94,7 +96,11 @@ class ComposeDriver:
         write_atomic(f"{self.directory}/state.json", state.dumps(), mode=0o600)
 
     def erase(self) -> None:
-        shutil.rmtree(self.directory, ignore_errors=True)
+        app_files.erase(self.app)
+
+    def remains(self) -> bool:
+        """Whether there is anything of the app, which a run may have left that was killed before it noted it."""
+        return os.path.isdir(self.directory) or self.engine.network(f"{self.app}_private") is not None
 
     # What there is
 
@@ -192,9 +198,12 @@ class ComposeDriver:
         work = self._work()
         name = work.app.network
         network = self.engine.network(name)
+        if network is not None and self._half_made(network):
+            network.remove()
+            network = None
         if network is None:
             network = self.engine.create_network(name, {f"{LABEL}.app": self.app})
-        config = (network.attrs.get("IPAM", {}).get("Config") or [{}])[0]
+        config = _address_range(network)
         if not config.get("IPRange"):
             raise RolloutError(
                 f"network {name} exists, but was not made by this module. Remove it: `docker network rm {name}`."
@@ -208,6 +217,12 @@ class ComposeDriver:
         if state.network != found:
             self.save(replace(state, network=found))
         return found
+
+    def _half_made(self, network: Any) -> bool:
+        """A run was killed when it had asked the engine for a free range, and not yet split it."""
+        return network.attrs.get("Labels", {}).get(f"{LABEL}.app") == self.app and not _address_range(network).get(
+            "IPRange"
+        )
 
     def attach(self, found: Network, names: Collection[str]) -> None:
         """Give the gateway its address and the names of the swapped services in the network of the app."""
@@ -237,19 +252,10 @@ class ComposeDriver:
         self._write_secrets(work, work.parts.base, work.base_images, f"{self.directory}/secrets")
         path = f"{self.directory}/base.json"
         write_atomic(path, json.dumps(base, indent=1), mode=0o600)
-        arguments = (
-            "--project-name",
-            self.app,
-            "--file",
-            path,
-            "up",
-            "--detach",
-            "--wait",
-            "--no-build",
-            "--quiet-pull",
-        )
+        which = ("--project-name", self.app, "--file", path)
+        how = ("--detach", "--wait", "--wait-timeout", str(BASE_TIMEOUT), "--no-build", "--quiet-pull")
         try:
-            compose(*arguments, "--wait-timeout", str(BASE_TIMEOUT), timeout=BASE_TIMEOUT + 60)
+            compose(*which, "up", *how, timeout=BASE_TIMEOUT + 60, pass_fds=self.held)
         except EngineError as error:
             words = self._last_words(self.engine.containers([f"{LABEL}.app={self.app}", f"{LABEL}.base"]))
             raise RolloutError(f"base services of {self.app} did not get healthy: {error}{words}") from error
@@ -262,7 +268,9 @@ class ComposeDriver:
     def remove_base(self) -> None:
         path = f"{self.directory}/base.json"
         if os.path.exists(path):
-            compose("--project-name", self.app, "--file", path, "down", "--remove-orphans", timeout=300)
+            arguments = ("--project-name", self.app, "--file", path, "down", "--remove-orphans")
+            compose(*arguments, timeout=300, pass_fds=self.held)
+        self.engine.remove_readers(self.app)
         network = self.engine.network(f"{self.app}_private")
         if network is not None:
             with contextlib.suppress(Exception):
@@ -275,7 +283,7 @@ class ComposeDriver:
         for secret in model_of.secret_files(services):
             folder = f"{directory}/{secret.service}"
             os.makedirs(folder, mode=0o700, exist_ok=True)
-            uid, gid = self.engine.image_uid(images[secret.service], services[secret.service].get("user"))
+            uid, gid = self.engine.image_uid(images[secret.service], services[secret.service].get("user"), self.app)
             path, value = f"{directory}/{secret.path}", work.app.secrets[secret.name]
             owner, group, mode = secret.access(uid, gid)
             if read_text(path) != value or os.stat(path).st_mode & 0o777 != mode or os.stat(path).st_uid != owner:
@@ -309,7 +317,8 @@ class ComposeDriver:
 
     def _up(self, release: Release, services: Collection[str]) -> None:
         which = ("--project-name", project_name(self.app, release.id), "--file", self._document(release))
-        compose(*which, "up", "--detach", "--no-build", "--pull", "never", *services, timeout=300)
+        arguments = (*which, "up", "--detach", "--no-build", "--pull", "never", *services)
+        compose(*arguments, timeout=300, pass_fds=self.held)
 
     def start(self, release: Release) -> None:
         if not release.services:
@@ -426,9 +435,21 @@ class ComposeDriver:
         return self._answers.requests, self._answers.errors
 
     def stop(self, release: Release) -> None:
+        self._stop(release, self._of(release))
+
+    def finish_stop(self, release: Release) -> None:
+        def leaves(container: Any) -> bool:
+            return container.status == "running" and container.attrs["HostConfig"]["RestartPolicy"]["Name"] in (
+                "no",
+                "",
+            )
+
+        self._stop(release, [container for container in self._of(release) if leaves(container)])
+
+    def _stop(self, release: Release, which: Collection[Any]) -> None:
         timeouts = {name: service.stop_timeout for name, service in release.services.items()}
         by_timeout: dict[int, list[Any]] = {}
-        for container in self._of(release):
+        for container in which:
             by_timeout.setdefault(timeouts[container.labels[f"{LABEL}.service"]], []).append(container)
         for seconds, containers in sorted(by_timeout.items()):
             self.engine.each(containers, "stop", timeout=seconds)
@@ -448,12 +469,30 @@ class ComposeDriver:
     def remove(self, release_id: str) -> None:
         containers = self._all_of(release_id)
         images = {container.attrs["Config"]["Image"] for container in containers}
+        directory = f"{self.directory}/releases/{release_id}"
+        files = read_text(f"{directory}/meta.json")
+        if files is not None:
+            # The containers of its jobs are gone since long.
+            images |= _images(Release.from_json(json.loads(files)))
         self.engine.each(containers, "remove", force=True, v=True)
-        shutil.rmtree(f"{self.directory}/releases/{release_id}", ignore_errors=True)
+        self.engine.remove_readers(self.app)
         state = self.load()
-        kept = {model_of.pinned_reference(*image) for release in state.kept for image in release.images.values()}
+        others = [release for release in (*state.kept, state.candidate) if release is not None]
+        kept = set().union(*(_images(release) for release in others if release.id != release_id))
         for image in sorted(images - kept - set((state.base_images or {}).values())):
             self.engine.remove_image(image)
+        # Last: by its files a release is found again that was removed in part.
+        shutil.rmtree(directory, ignore_errors=True)
 
     def _last_words(self, containers: Collection[Any]) -> str:
         return "".join(probe.last_words(container) for container in containers if not probe.fine(container))
+
+
+def _images(release: Release) -> set[str]:
+    return {model_of.pinned_reference(*image) for image in release.images.values()}
+
+
+def _address_range(network: Any) -> Mapping[str, Any]:
+    """What a network says of its addresses."""
+    configured: Sequence[Mapping[str, Any]] = network.attrs.get("IPAM", {}).get("Config") or [{}]
+    return configured[0]

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ansible_collections.daffathan.platform.plugins.module_utils._common.command import CommandError, run
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import RolloutError
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import LABEL, RolloutError
 
 try:
     import docker
@@ -33,6 +33,8 @@ except ImportError:
     SDK_ERRORS = ()
 
 PULL_WORKERS = 4
+# On a container that is made to read a file of its image, and never started: for whom.
+READER = f"{LABEL}.reader"
 UNREACHABLE = (
     "The Docker engine does not answer ({reason}). Is it installed and running? `systemctl status docker` tells; "
     "role daffathan.platform.docker installs it."
@@ -104,20 +106,23 @@ class Engine:
             ) from error
 
     def remove_image(self, reference: str) -> None:
-        """Remove an image that nothing uses; one that is used stays."""
+        """Remove an image that nothing uses; one that is used stays, and one that somebody gave a tag."""
+        image = self.local_image(reference)
+        if image is None or image.tags:
+            return
         try:
             self.api.images.remove(reference, noprune=False)
         except docker.errors.APIError:
             return
 
-    def image_uid(self, reference: str, user: str | None) -> tuple[int, int]:
-        """The numeric user and group a container of this image runs as."""
+    def image_uid(self, reference: str, user: str | None, app: str) -> tuple[int, int]:
+        """The numeric user and group a container of this image runs as, for an app whose lock is held."""
         image = self.local_image(reference)
         text = user or (image.attrs["Config"].get("User") if image is not None else "") or "0"
         name, group = (str(text).split(":", 1) + [""])[:2]
         if name.isdigit():
             return int(name), int(group) if group.isdigit() else -1
-        for line in self._file_of_image(reference, "/etc/passwd").splitlines():
+        for line in self._file_of_image(reference, "/etc/passwd", app).splitlines():
             fields = line.split(":")
             if len(fields) > 3 and fields[0] == name:
                 return int(fields[2]), int(fields[3])
@@ -125,8 +130,9 @@ class Engine:
             f"image {reference}: it runs as user {name}, which its /etc/passwd does not have. Use a numeric user."
         )
 
-    def _file_of_image(self, reference: str, path: str) -> str:
-        container = self.api.containers.create(reference, command=["true"], network_disabled=True)
+    def _file_of_image(self, reference: str, path: str, app: str) -> str:
+        self.remove_readers(app)
+        container = self.api.containers.create(reference, command=["true"], network_disabled=True, labels={READER: app})
         try:
             chunks = container.get_archive(path)[0]
             with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
@@ -136,6 +142,10 @@ class Engine:
             raise EngineError(f"image {reference}: {path} cannot be read: {_reason(error)}") from error
         finally:
             container.remove(force=True)
+
+    def remove_readers(self, app: str) -> None:
+        """Remove what a run that was killed while it read a file of an image left."""
+        self.each(self.containers([f"{READER}={app}"]), "remove", force=True)
 
     # Containers
 
@@ -210,15 +220,17 @@ class Engine:
                 raise EngineError(f"volume {name} cannot be made: {_reason(error)}") from error
 
 
-def compose(*arguments: str, env: Mapping[str, str] | None = None, timeout: float = 900) -> str:
+def compose(*arguments: str, timeout: float = 900, pass_fds: Collection[int] = ()) -> str:
     """Run `docker compose` and return what it printed on standard output."""
-    return compose_both(*arguments, env=env, timeout=timeout)[0]
+    return compose_both(*arguments, timeout=timeout, pass_fds=pass_fds)[0]
 
 
-def compose_both(*arguments: str, env: Mapping[str, str] | None = None, timeout: float = 900) -> tuple[str, str]:
+def compose_both(
+    *arguments: str, env: Mapping[str, str] | None = None, timeout: float = 900, pass_fds: Collection[int] = ()
+) -> tuple[str, str]:
     """The same with what was printed on standard error."""
     try:
-        done = run(["docker", "compose", *arguments], env=env, timeout=timeout)
+        done = run(["docker", "compose", *arguments], env=env, timeout=timeout, pass_fds=pass_fds)
     except CommandError as error:
         if error.completed.rc == 127 or "is not a docker command" in error.completed.stderr:
             raise NoEngine(

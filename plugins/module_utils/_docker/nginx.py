@@ -146,6 +146,8 @@ class Gateway:
         try:
             with FileLock(LOCK, timeout=LOCK_TIMEOUT):
                 container = self.container()
+                if text is None:
+                    self._remove_candidate()
                 if text != self.read():
                     if text is not None:
                         self.test_candidate(text)
@@ -189,9 +191,13 @@ class Gateway:
             self._nginx_test(f"{INSIDE}/{whole}")
             self._tested = everything
         finally:
-            for name in written:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(f"{DIRECTORY}/{name}")
+            self._remove_candidate()
+
+    def _remove_candidate(self) -> None:
+        """Also what a run that was killed in the middle of a test left."""
+        for path in glob.glob(f"{glob.escape(DIRECTORY)}/.{self.app}.*candidate"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
 
     def _others(self, kind: str) -> list[str]:
         """The names of the files of the other apps."""

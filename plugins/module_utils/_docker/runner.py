@@ -126,7 +126,8 @@ class Runner:
             return self.outcome
         os.makedirs(directory, mode=0o700, exist_ok=True)
         try:
-            with FileLock(f"{directory}/lock", timeout=self.options["lock_timeout"]):
+            with FileLock(f"{directory}/lock", timeout=self.options["lock_timeout"]) as lock:
+                driver.held = (lock.descriptor,)
                 self._act(driver, state, app, wanted)
         except LockTimeout as error:
             raise RolloutError(
@@ -382,7 +383,7 @@ class Runner:
     def _absent(self, driver: ComposeDriver, rollout: Rollout) -> None:
         # What an interrupted run left goes with the rest.
         current = self._current(driver, driver.load(), None)
-        self.outcome.operations = plan.plan_absent(current)
+        self.outcome.operations = plan.plan_absent(current, remains=driver.remains())
         self.outcome.diff = plan.describe(current.state, self.outcome.operations, release=None, route=None, base={})
         self.outcome.state = current.state
         if self.apply and self.outcome.operations:

@@ -118,6 +118,12 @@ class Driver(Protocol):
 
     def stop(self, release: Release) -> None: ...
 
+    def finish_stop(self, release: Release) -> None:
+        """Stop the containers whose stop a run may have begun that is gone: those that would not come back.
+
+        An engine goes on with a stop when nobody waits for it any more: they run now, and will not in a moment.
+        """
+
     def stop_later(self, release: Release, seconds: int) -> None:
         """Have the containers stopped after a time, whether this process still runs or not."""
 

@@ -213,10 +213,13 @@ class Rollout:
 
     def remove(self) -> None:
         """Everything of the app except its volumes."""
-        # Before anything is remembered: a removal that cannot begin must leave no trace.
-        self.driver.check_gateway()
-        state = self._save(replace(self.driver.load(), phase="remove", trial=None))
-        if state.live is not None or self.driver.written_generation() is not None:
+        state = self.driver.load()
+        known = state.live is not None or self.driver.written_generation() is not None
+        if known:
+            # Before anything is remembered: a removal that cannot begin must leave no trace.
+            self.driver.check_gateway()
+        state = self._save(replace(state, phase="remove", trial=None))
+        if known:
             with self.journal.step("shift"):
                 self.driver.forget()
             with self.journal.step("fence"):
@@ -309,6 +312,7 @@ class Rollout:
         self.driver.keep(part, False)
         self.driver.stop(part)
         try:
+            self.driver.finish_stop(old)
             self.driver.resume(old)
             self.driver.ready(old)
             self.driver.keep(old, True)
@@ -354,9 +358,10 @@ class Rollout:
             outcome["drained"] = self.drained
 
     def _prune(self, state: State) -> State:
-        if self.keep is not None and len(state.kept) > self.keep:
+        number = state.keep if self.keep is None else self.keep
+        if number is not None and len(state.kept) > number:
             # The live one and the one before are always kept.
-            state = self._save(replace(state, older=state.older[: max(0, self.keep - 2)]))
+            state = self._save(replace(state, older=state.older[: max(0, number - 2)]))
         keep = {release.id for release in (*state.kept, state.candidate) if release is not None}
         # What the gateway names is never removed, whatever the state says.
         orphans = sorted((set(self.driver.inventory()) | set(self.driver.release_files())) - keep - self._named())
@@ -414,7 +419,9 @@ class Rollout:
         return self._save(new.with_event(event, candidate.id, self._at(), **more))
 
     def _promoted(self, state: State, candidate: Release, route: Route, *, rollback: bool) -> State:
-        return plan.promoted(state, candidate, route, rollback=rollback, at=self._at(), run=self.journal.run)
+        return plan.promoted(
+            state, candidate, route, rollback=rollback, at=self._at(), run=self.journal.run, keep=self.keep
+        )
 
     def note_times(self) -> None:
         """Called when the run is over, however it ended: what it took belongs to what it did."""

@@ -272,11 +272,10 @@ def plan_rollback(current: Current, wanted: str | None) -> tuple[list[Operation]
     return [*operations, Operation("rollback", f"from {state.live.id} to {target.id}")], target
 
 
-def plan_absent(current: Current) -> list[Operation]:
-    state = current.state
-    known = (state.live, state.previous, state.candidate, state.network)
-    if any(known) or current.observed or current.written:
-        return [Operation("remove", f"remove {state.app}; its volumes stay")]
+def plan_absent(current: Current, *, remains: bool) -> list[Operation]:
+    """:param remains: whether there are files or a network of the app."""
+    if remains or current.observed or current.written:
+        return [Operation("remove", f"remove {current.state.app}; its volumes stay")]
     return []
 
 
@@ -370,7 +369,9 @@ def with_limits(release: Release, route: Route) -> Release:
     return replace(release, services=services)
 
 
-def promoted(state: State, candidate: Release, route: Route, *, rollback: bool, at: str, run: str) -> State:
+def promoted(
+    state: State, candidate: Release, route: Route, *, rollback: bool, at: str, run: str, keep: int | None = None
+) -> State:
     """The state after every fresh request meets the candidate."""
     old = state.live
     stopped = [release for release in state.kept if release.id != candidate.id]
@@ -385,6 +386,7 @@ def promoted(state: State, candidate: Release, route: Route, *, rollback: bool, 
         next_route=None,
         bake=None,
         trial=None,
+        keep=state.keep if keep is None else keep,
         rolled_back_from=old.id if rollback and old is not None else None,
         progress={key: value for key, value in state.progress.items() if key == candidate.hash},
     )

@@ -85,6 +85,8 @@ class State:
     bake: Bake | None = None
     # The candidate is a canary, which serves a part of the users beside the live release.
     trial: Trial | None = None
+    # How many releases outlive the run that was asked for the live one, which may be another that finishes it.
+    keep: int | None = None
     history: tuple[Mapping[str, Any], ...] = ()
     # By the hash of the release: the next one of the same content goes on where one was interrupted.
     progress: Mapping[str, Progress] = field(default_factory=dict)
@@ -143,6 +145,7 @@ class State:
             "next_route": _dump_route(self.next_route),
             "bake": vars(self.bake) if self.bake else None,
             "trial": dict(vars(self.trial), canary=self.trial.canary.to_json()) if self.trial else None,
+            "keep": self.keep,
             "history": list(self.history),
             "progress": {
                 key: {"done": list(value.done), "schema_before": value.schema_before}
@@ -180,6 +183,7 @@ def loads(app: str, text: str | None) -> State:
             next_route=_route(data["next_route"]),
             bake=Bake(**data["bake"]) if data.get("bake") else None,
             trial=_trial(data.get("trial")),
+            keep=data.get("keep"),
             history=tuple(data["history"]),
             progress={
                 key: Progress(tuple(value["done"]), value["schema_before"])

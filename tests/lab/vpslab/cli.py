@@ -167,7 +167,11 @@ def restart(lab: Lab, options: argparse.Namespace) -> None:
     engine = engines.require(lab)
     vps = hosts.get(engine, lab, options.host)
     with shell.step(f"restarting {vps.name}"):
-        engine.run("restart", lab.container(vps.name))
+        if options.power_loss:
+            engine.run("kill", lab.container(vps.name))
+            engine.run("start", lab.container(vps.name))
+        else:
+            engine.run("restart", lab.container(vps.name))
         hosts.wait(engine, lab, vps)
 
 
@@ -261,6 +265,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("name", metavar="NAME")
     sub = verb("restart", restart, "reboot a VPS")
     sub.add_argument("host", metavar="HOST")
+    sub.add_argument("--power-loss", action="store_true", help="kill all that runs there instead of shutting it down")
     sub = verb("down", down, "remove the named VPSes, or all of them; services, images and caches stay")
     sub.add_argument("hosts", nargs="*", metavar="HOST")
     sub.add_argument("--all", action="store_true", help="remove services, network and routes too; images stay")

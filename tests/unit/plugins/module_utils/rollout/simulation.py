@@ -116,6 +116,8 @@ class Container:
     port: int | None = 3001
     service: str = ""
     address: str = ""
+    # The engine was told to stop it, and does so whether anybody waits for that or not.
+    ending: bool = False
 
 
 def reachable(text: str | None) -> set[str]:
@@ -183,6 +185,10 @@ class World:
             self.schema += {"migrate.command": self.steps_of_schema, "migrate.rollback": -1}.get(job, 0)
 
     def fire(self) -> None:
+        """What goes on by itself happens now: timers go off, and what is ending ends."""
+        for container in self.containers.values():
+            if container.ending:
+                container.running = container.ending = False
         for part in self.timers.values():
             for container in self.of(part.id).values():
                 if container.address in part.addresses:
@@ -194,7 +200,7 @@ class World:
         self.timers = {}
         self.jobs = {key: 137 if status is None else status for key, status in self.jobs.items()}
         for container in self.containers.values():
-            container.running = container.restart == "unless-stopped"
+            container.running, container.ending = container.restart == "unless-stopped", False
         self.loaded = self.written
         self.in_flight = set()
         self.check()
@@ -206,7 +212,7 @@ class Driver:
     def __init__(
         self, world: World, kill_at: int | None = None, fail: str | None = None, fire_at: int | None = None
     ) -> None:
-        """:param fire_at: the step at which every timer is over"""
+        """:param fire_at: the step at which timers go off and stops that were begun have come to their end"""
         self.world = world
         self.kill_at = kill_at
         self.fail = fail
@@ -402,8 +408,16 @@ class Driver:
 
     def stop(self, release: Release) -> None:
         self.effect("stop")
-        for container in self.of(release):
-            container.running = False
+        self._stop(self.of(release))
+
+    def finish_stop(self, release: Release) -> None:
+        self._stop([container for container in self.of(release) if container.running and container.restart == "no"])
+
+    def _stop(self, containers: list[Container]) -> None:
+        for container in containers:
+            container.ending = container.running
+            self.effect("stopping")
+            container.running = container.ending = False
             self.effect("stopped")
 
     def stop_later(self, release: Release, seconds: int) -> None:

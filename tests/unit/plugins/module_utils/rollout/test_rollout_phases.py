@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Callable
 
@@ -279,8 +280,52 @@ def test_the_same_command_after_a_kill_anywhere_ends_well(name: str, reboot: boo
         if reboot:
             world.reboot()
         run(Driver(world))
+        world.fire()
         assert_settled(world)
         assert live(world) in wanted, f"killed at step {step}"
+
+
+def steps_named(world: World, run: Run, name: str) -> list[int]:
+    """Numbers of all steps of this name."""
+
+    class Noting(Driver):
+        def effect(self, name: str) -> None:
+            super().effect(name)
+            self.noted = [*getattr(self, "noted", []), (name, self.steps)]
+
+    driver = Noting(copy.deepcopy(world))
+    with contextlib.suppress(RolloutError):
+        run(driver)
+    return [number for found, number in driver.noted if found == name]
+
+
+@pytest.mark.parametrize(
+    ("before", "run", "wanted"),
+    [
+        (present(workers(1)), present(workers(2)), workers(2)),
+        (present(workers(1)), present(workers(2, ill="billing")), workers(1)),
+        (present(rolling(1)), present(rolling(2)), rolling(2)),
+        (present(rolling(1)), present(rolling(2, ill="web")), rolling(1)),
+        (present(release(1)), present(release(2)), release(2)),
+    ],
+    ids=["in place", "in place and ill", "one by one", "one by one and ill", "beside each other"],
+)
+def test_a_stop_that_a_killed_run_began_may_end_whenever_it_likes(before: Run, run: Run, wanted: Release) -> None:
+    start = world_after(before)
+    killed_at = steps_named(start, run, "stopping")
+    for step in killed_at:
+        once = copy.deepcopy(start)
+        with contextlib.suppress(RolloutError), pytest.raises(Killed):
+            run(Driver(once, kill_at=step))
+        whole = Driver(copy.deepcopy(once))
+        with contextlib.suppress(RolloutError):
+            run(whole)
+        for end in range(1, whole.steps + 2):
+            world = copy.deepcopy(once)
+            with contextlib.suppress(RolloutError):
+                run(Driver(world, fire_at=end))
+            world.fire()
+            assert assert_settled(world).live == wanted, f"killed at step {step}, ended at step {end}"
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
