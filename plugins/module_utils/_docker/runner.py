@@ -375,7 +375,10 @@ class Runner:
             base=state.base_images or {},
         )
         self.outcome.state = state
-        if not self.apply or not kinds & {"promote", "canary", "abort"}:
+        if not self.apply or not kinds & {"promote", "canary", "abort", "contract"}:
+            return
+        if "contract" in kinds:
+            self.outcome.state = rollout.jobs.contract(state)
             return
         driver.check_gateway()
         self.outcome.state = rollout.abort() if "abort" in kinds else rollout.go_on(promote="promote" in kinds)

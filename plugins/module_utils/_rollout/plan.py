@@ -207,8 +207,12 @@ def plan_present(current: Current, desired: Desired) -> list[Operation]:
     elif release_of(current.written) != live.id or current.loaded != current.written:
         operations.append(Operation("route", "load the app into the gateway"))
     if contract_due(state) and not any(operation.kind == "release" for operation in operations):
-        operations.append(Operation("contract", f"run {CONTRACT} of {state.live.id if state.live else None}"))
+        operations.append(_contract(state))
     return operations
+
+
+def _contract(state: State) -> Operation:
+    return Operation("contract", f"run {CONTRACT} of {state.live.id if state.live else None}")
 
 
 def _go_on(state: State, candidate: Release) -> list[Operation]:
@@ -229,7 +233,8 @@ def plan_canary(current: Current, verb: str, wanted: str | None) -> list[Operati
         there = f"The one under way is {candidate.id}." if candidate else "None is under way."
         raise InputError(f"release: {wanted} is no canary of {state.app}. {there}")
     if candidate is None or state.trial is None:
-        return operations
+        # Of a promotion that was killed behind the switch.
+        return [*operations, _contract(state)] if verb == "promote" and contract_due(state) else operations
     if verb == "abort":
         return [*operations, Operation("abort", f"take the canary {candidate.id} away")]
     if state.trial.paused is None:

@@ -24,8 +24,6 @@ POINTS = (
     ("begin:swap", "next"),
     ("begin:roll", "next"),
     ("begin:shift", "next"),
-    ("done:fence", "next"),
-    ("begin:stop", "next"),
 )
 GATED = {
     "api": {"strategy": "canary"},

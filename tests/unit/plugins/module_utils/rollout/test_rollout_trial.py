@@ -95,6 +95,8 @@ def judged(verb: str) -> Run:
         kinds = {operation.kind for operation in plan.plan_canary(current_of(driver, state), verb, None)}
         if "abort" in kinds:
             return rollout.abort()
+        if "contract" in kinds:
+            return rollout.jobs.contract(state)
         return rollout.go_on(promote="promote" in kinds) if kinds & {"promote", "canary"} else state
 
     return run
@@ -454,6 +456,17 @@ def test_the_schema_shrinks_only_once_the_canary_serves_all() -> None:
     promoted(Driver(world))
     assert [job for name, job in world.done if name == "hash2"].count("migrate.after") == 1
     assert assert_settled(world).live == migrated(2)
+
+
+def test_a_promotion_that_is_killed_anywhere_shrinks_the_schema_once() -> None:
+    start = world_after(present(migrated(1), app=MIGRATED), present(migrated(2), MANUAL, app=MIGRATED))
+    for step in range(1, steps_of(start, promoted) + 1):
+        world = copy.deepcopy(start)
+        with pytest.raises(Killed):
+            promoted(Driver(world, kill_at=step))
+        promoted(Driver(world))
+        assert assert_settled(world).live == migrated(2)
+        assert world.done.count(("hash2", "migrate.after")) == 1, f"killed at step {step}"
 
 
 def test_a_release_that_turns_out_bad_behind_its_canary_is_switched_back_from() -> None:
