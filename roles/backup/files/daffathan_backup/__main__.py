@@ -11,18 +11,19 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
 from daffathan_backup import backup
 from daffathan_backup.host import Host, load_config
-from daffathan_backup.model import BackupError, show_size, show_time
-from daffathan_backup.points import describe_restore, describe_run, plan_restore, points, select_point
+from daffathan_backup.model import BackupError, iso_time, show_size, show_time
+from daffathan_backup.points import check_labels, describe_restore, describe_run, plan_restore, points, select_point
 from daffathan_backup.restore import Options, restore
 from daffathan_backup.status import view_status
 
 CONFIG = "/etc/daffathan/backup.json"
-WAIT = 3600.0
+WAIT = 3600
 
 
 class Parser(argparse.ArgumentParser):
@@ -40,6 +41,12 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--app", help="only this app")
     run.add_argument("--reason", default="manual", choices=["manual", "scheduled"], help="kept with the backup")
     run.add_argument("--dry-run", action="store_true", help="say what would be backed up")
+    point = verbs.add_parser("point", help="a recovery point of the database of an app, read back before it counts")
+    point.add_argument("--app", required=True)
+    point.add_argument("--reason", default="on-request", help="kept with the point (on-request)")
+    point.add_argument("--release", help="the release it is made for, kept with the point")
+    point.add_argument("--timeout", type=int, default=WAIT, help=f"seconds it may take, with all waiting ({WAIT})")
+    point.add_argument("--dry-run", action="store_true", help="see whether it could be made")
     show = verbs.add_parser("list", help="the backups in the repository")
     show.add_argument("--app", help="only this app")
     show.add_argument("--json", action="store_true")
@@ -72,6 +79,34 @@ def do_run(host: Host, options: argparse.Namespace) -> int:
         return 0 if backup.run(host, apps, options.reason) else 1
 
 
+def do_point(host: Host, options: argparse.Namespace) -> int:
+    app = host.config.app(options.app)
+    check_labels(options.reason, options.release)
+    database = backup.database_of(app)
+    facts = {"app": app.name, "reason": options.reason, "release": options.release, "databases": [database.name]}
+    began = time.monotonic()
+    if options.dry_run:
+        host.check_repository()
+        host.container(app)
+        print(json.dumps({**facts, "point": None}))
+        return 0
+
+    def overdue(*_: object) -> None:
+        raise BackupError(f"it was not done within {options.timeout} s; allow it more time.")
+
+    with host.lock(options.timeout):
+        signal.signal(signal.SIGALRM, overdue)
+        signal.alarm(max(1, options.timeout - int(time.monotonic() - began)))
+        at = iso_time(backup.now())
+        result = backup.take_point(host, app, options.reason, options.release)
+        signal.alarm(0)
+    if not result.ok:
+        raise BackupError(f"The recovery point of app {app.name!r} was not made: {result.error}")
+    size, seconds = sum(item.bytes for item in result.items), round(time.monotonic() - began, 1)
+    print(json.dumps({**facts, "point": result.point, "time": at, "bytes": size, "seconds": seconds}))
+    return 0
+
+
 def do_list(host: Host, options: argparse.Namespace) -> int:
     found = points(host.snapshots(options.app))
     if options.json:
@@ -81,6 +116,7 @@ def do_list(host: Host, options: argparse.Namespace) -> int:
                 "app": point.app,
                 "time": point.time.isoformat(),
                 "reason": point.reason,
+                "release": point.release,
                 "complete": point.complete,
                 "bytes": point.size,
                 "items": {f"{item.kind}/{item.name}": snapshot.id for item, snapshot in point.items.items()},
@@ -133,8 +169,7 @@ def do_init(host: Host) -> int:
 
 
 def do_verify(host: Host) -> int:
-    host.check_restic()
-    host.restic("cat", "config", "--no-lock")
+    host.check_repository()
     return 0
 
 
@@ -154,7 +189,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         host = Host(config)
         if options.verb in {"init", "verify"}:
             return do_init(host) if options.verb == "init" else do_verify(host)
-        verbs = {"run": do_run, "list": do_list, "restore": do_restore, "status": do_status, "restic": do_restic}
+        verbs = {
+            "run": do_run,
+            "point": do_point,
+            "list": do_list,
+            "restore": do_restore,
+            "status": do_status,
+            "restic": do_restic,
+        }
         return verbs[options.verb](host, options)
     except BackupError as error:
         print(f"daffathan-backup: {error}", file=sys.stderr)

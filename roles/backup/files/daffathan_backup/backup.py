@@ -11,6 +11,7 @@ import os
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from hashlib import sha1
 from pathlib import Path
@@ -19,9 +20,9 @@ from typing import Any
 
 from daffathan_backup.engines import ENGINES, dump_name
 from daffathan_backup.host import Host, write_atomic
-from daffathan_backup.model import App, BackupError, Item, iso_time, show_size
+from daffathan_backup.model import App, BackupError, Database, Item, iso_time, show_size
 from daffathan_backup.points import Point, expired, point_id, points, tags
-from daffathan_backup.status import AppResult, ItemResult, check_due, status_after
+from daffathan_backup.status import AppResult, ItemResult, check_due, status_after, status_after_point
 
 
 def now() -> datetime:
@@ -56,15 +57,42 @@ def run(host: Host, apps: Sequence[App], reason: str) -> bool:
     return good
 
 
-def back_up(host: Host, app: App, reason: str) -> AppResult:
-    """One recovery point of one app. Only when all items are stored is it committed by its manifest."""
+def take_point(host: Host, app: App, reason: str, release: str | None) -> AppResult:
+    """A recovery point of the app's database alone, which is read back from the repository before it counts.
+
+    The status of the schedule stays what it was: this one says nothing of the volumes.
+    """
+    host.check_repository()
+    host.restic("unlock")
+    result = back_up(host, replace(app, volumes=()), reason, release=release, read_back=True)
+    host.write_status(status_after_point(host.read_status(), result))
+    return result
+
+
+def database_of(app: App) -> Database:
+    """What a point of the app is made of."""
+    if app.database is None:
+        raise BackupError(
+            f"App {app.name!r} has no database in its `backup:`, so there is nothing to make a point of. Add "
+            "`backup.database` to its entry in `apps`, and run role backup."
+        )
+    return app.database
+
+
+def back_up(host: Host, app: App, reason: str, *, release: str | None = None, read_back: bool = False) -> AppResult:
+    """One recovery point of one app. Only when all items are stored is it committed by its manifest.
+
+    :param read_back: whether dumps are read from the repository, by the tool that would restore them, before that
+    """
     point = point_id(now())
     results: list[ItemResult] = []
     for item in app.items:
         started = time.monotonic()
         try:
-            summary = _store(host, app, item, point, reason)
+            summary = _store(host, app, item, tags(app.name, item, point, reason, release))
             snapshot, size, error = summary["snapshot_id"], summary["total_bytes_processed"], None
+            if read_back and item.kind == "database":
+                _read_back(host, app, snapshot)
             print(f"app {app.name}: {item}: snapshot {snapshot[:8]}, {show_size(size)}", flush=True)
         except BackupError as problem:
             snapshot, size, error = None, 0, str(problem)
@@ -73,15 +101,16 @@ def back_up(host: Host, app: App, reason: str) -> AppResult:
     errors = [f"{result.kind} {result.name}: {result.error}" for result in results if result.error]
     if not errors:
         try:
-            _commit(host, app, point, reason, results)
+            label = tags(app.name, Item("manifest", "manifest"), point, reason, release)
+            _commit(host, app, point, label, results)
         except BackupError as problem:
             errors.append(f"manifest: {problem}")
             print(f"app {app.name}: manifest: FAILED: {problem}", flush=True)
     return AppResult(app.name, point, reason, iso_time(now()), tuple(results), "; ".join(errors) or None)
 
 
-def _store(host: Host, app: App, item: Item, point: str, reason: str) -> dict[str, Any]:
-    label = ["--json", "--quiet", "--host", host.config.host, "--tag", tags(app.name, item, point, reason)]
+def _store(host: Host, app: App, item: Item, tag: str) -> dict[str, Any]:
+    label = ["--json", "--quiet", "--host", host.config.host, "--tag", tag]
     if item.kind == "database":
         assert app.database is not None
         engine, container = ENGINES[app.database.engine], host.container(app)
@@ -99,10 +128,21 @@ def _store(host: Host, app: App, item: Item, point: str, reason: str) -> dict[st
     return _summary(completed.stdout)
 
 
-def _commit(host: Host, app: App, point: str, reason: str, results: Sequence[ItemResult]) -> None:
+def _read_back(host: Host, app: App, snapshot: str) -> None:
+    """A tool that failed without saying so has left a dump that no tool can read."""
+    database = database_of(app)
+    engine, container = ENGINES[database.engine], host.container(app)
+    reader = ["docker", "exec", "--interactive", container, *engine.read_through()]
+    read = host.restic_into(reader, "dump", snapshot, f"/{dump_name(app.name, database)}")
+    if read.returncode != 0:
+        words = " | ".join(line.strip() for line in read.stderr.splitlines() if line.strip())
+        raise BackupError(f"The dump was stored, but cannot be read: {words or f'exit status {read.returncode}'}.")
+    engine.tables(read.stdout)
+
+
+def _commit(host: Host, app: App, point: str, tag: str, results: Sequence[ItemResult]) -> None:
     manifest = {"version": 1, "app": app.name, "point": point, "items": [result.__dict__ for result in results]}
-    label = ["--json", "--quiet", "--host", host.config.host]
-    label += ["--tag", tags(app.name, Item("manifest", "manifest"), point, reason)]
+    label = ["--json", "--quiet", "--host", host.config.host, "--tag", tag]
     with tempfile.TemporaryFile() as content:
         content.write(json.dumps(manifest).encode())
         content.seek(0)

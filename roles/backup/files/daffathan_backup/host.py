@@ -23,11 +23,17 @@ from daffathan_backup.model import MINIMUM_RESTIC, App, BackupError, Config, par
 from daffathan_backup.points import TAG, Snapshot, parse_snapshots
 
 QUICK = 120.0
+# Seconds that a repository may take to be opened.
+ANSWER = 60.0
 REMEDIES = {
     10: "If it moved, set backup_repository; if it is lost, `daffathan-backup init` starts a new, empty one.",
     11: "Another program works on the repository; `daffathan-backup restic list locks` shows it.",
     12: "The password file does not belong to this repository; put back the password it was made with.",
 }
+
+
+class NoAnswer(BackupError):
+    """A program was ended because its time was over."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,7 @@ class Host:
         except FileNotFoundError:
             raise BackupError(f"The command {argv[0]} is not installed on this host.") from None
         except subprocess.TimeoutExpired:
-            raise BackupError(f"{' '.join(argv[:3])} gave no result within {timeout:.0f} s.") from None
+            raise NoAnswer(f"{' '.join(argv[:3])} gave no result within {timeout:.0f} s.") from None
         hidden = [*self._credentials.values(), *(value for key, value in (env or {}).items() if _secret(key))]
         said = redact(process.stderr.decode("utf-8", "replace"), hidden)
         return Completed(argv, process.returncode, (process.stdout or b"").decode("utf-8", "replace"), said)
@@ -93,13 +99,48 @@ class Host:
         stdin: IO[bytes] | None = None,
         stdout: IO[bytes] | None = None,
         accept: Sequence[int] = (0,),
+        timeout: float | None = None,
     ) -> Completed:
         """Run restic on the repository. A lock of another program is waited for; BackupError says what restic said."""
         argv = [self.config.restic, "--retry-lock=10m", *arguments]
-        completed = self.run(argv, env={**self.restic_environment(), **(env or {})}, stdin=stdin, stdout=stdout)
+        environment = {**self.restic_environment(), **(env or {})}
+        completed = self.run(argv, env=environment, stdin=stdin, stdout=stdout, timeout=timeout)
         if completed.returncode not in accept:
             raise BackupError(f"restic {arguments[0]}: {explain_restic(completed)}")
         return completed
+
+    def restic_into(self, reader: Sequence[str], *arguments: str) -> Completed:
+        """What a command said that was given the output of restic to read; BackupError where restic failed."""
+        argv = [self.config.restic, "--retry-lock=10m", *arguments]
+        environment = {**os.environ, "LC_ALL": "C.UTF-8", **self.restic_environment()}
+        with tempfile.TemporaryFile() as words:
+            with subprocess.Popen(
+                argv, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=words
+            ) as source:
+                try:
+                    read = self.run(reader, stdin=source.stdout)
+                except BaseException:
+                    source.kill()
+                    raise
+                # A reader that ended early leaves nobody to write to.
+                if source.stdout:
+                    source.stdout.close()
+            words.seek(0)
+            said = redact(words.read().decode("utf-8", "replace"), self._credentials.values())
+        if read.returncode == 0 and source.returncode != 0:
+            raise BackupError(f"restic {arguments[0]}: {explain_restic(Completed(argv, source.returncode, '', said))}")
+        return read
+
+    def check_repository(self) -> None:
+        """Open the repository; one that is far away and silent is not waited for as long as restic would."""
+        self.check_restic()
+        try:
+            self.restic("cat", "config", "--no-lock", timeout=ANSWER)
+        except NoAnswer:
+            raise BackupError(
+                f"The repository {self.config.repository} gave no answer within {ANSWER:.0f} s. Look at the network "
+                "between this host and it; `daffathan-backup verify` asks again."
+            ) from None
 
     def check_restic(self) -> None:
         version = parse_version(self.run([self.config.restic, "version"], timeout=QUICK).stdout)

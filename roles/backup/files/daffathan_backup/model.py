@@ -18,6 +18,8 @@ MINIMUM_RESTIC = (0, 17, 0)
 APP_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 COMPOSE_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 DATABASE_NAME = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9_.$-]*")
+REASON = re.compile(r"[a-z][a-z0-9-]{0,30}")
+RELEASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 ABSOLUTE_PATH = re.compile(r"/[^\0\n]*")
 
 

@@ -16,14 +16,26 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from daffathan_backup.model import App, BackupError, Item, Retention, parse_time, show_size, show_time
+from daffathan_backup.model import (
+    REASON,
+    RELEASE,
+    App,
+    BackupError,
+    Item,
+    Retention,
+    parse_time,
+    show_size,
+    show_time,
+)
 
 TAG = "daffathan"
 SAFETY = "safety"
+# What the schedule and a person make of a whole app. Everything else is made on an occasion, and displaces nothing.
+REGULAR = ("manual", "scheduled")
 # A backup made by hand after an accident must not push out the good one of the same day.
 RECENT_KEPT = timedelta(days=2)
 INCOMPLETE_KEPT = timedelta(days=7)
-SAFETY_KEPT = timedelta(days=30)
+OCCASION_KEPT = timedelta(days=30)
 
 
 @dataclass(frozen=True)
@@ -54,6 +66,16 @@ class Point:
         return any(snapshot.item.kind == "manifest" for snapshot in self.snapshots)
 
     @property
+    def regular(self) -> bool:
+        """Complete, and of the whole app: one that `latest` may mean."""
+        return self.complete and self.reason in REGULAR
+
+    @property
+    def release(self) -> str | None:
+        """The release it was made for."""
+        return self.snapshots[0].tags.get("release")
+
+    @property
     def items(self) -> dict[Item, Snapshot]:
         """The newest snapshot of each item: an attempt that was repeated leaves an older one behind."""
         return {s.item: s for s in sorted(self.snapshots, key=lambda s: s.time) if s.item.kind != "manifest"}
@@ -67,9 +89,19 @@ def point_id(now: datetime) -> str:
     return now.astimezone(timezone.utc).strftime("%Y%m%dt%H%M%Sz")
 
 
-def tags(app: str, item: Item, point: str, reason: str) -> str:
+def check_labels(reason: str, release: str | None) -> None:
+    """Refuse what a point on an occasion cannot be labelled with; a comma would begin another label."""
+    for option, value, pattern in (("reason", reason, REASON), ("release", release, RELEASE)):
+        if value is not None and not pattern.fullmatch(value):
+            raise BackupError(f"{option}: {value!r} is not allowed; it must match {pattern.pattern}.")
+    if reason in (*REGULAR, SAFETY):
+        raise BackupError(f"reason: {reason!r} is how other backups are told and kept; use another word.")
+
+
+def tags(app: str, item: Item, point: str, reason: str, release: str | None = None) -> str:
     """The value of restic's --tag for one snapshot of a point."""
-    return ",".join((TAG, f"app:{app}", f"kind:{item.kind}", f"item:{item.name}", f"point:{point}", f"reason:{reason}"))
+    words = [TAG, f"app:{app}", f"kind:{item.kind}", f"item:{item.name}", f"point:{point}", f"reason:{reason}"]
+    return ",".join([*words, *([f"release:{release}"] if release else [])])
 
 
 def parse_snapshots(data: Iterable[Mapping[str, Any]]) -> tuple[Snapshot, ...]:
@@ -98,14 +130,14 @@ def points(snapshots: Iterable[Snapshot]) -> tuple[Point, ...]:
 def select_point(found: Iterable[Point], app: str, wanted: str) -> Point:
     """The point to restore: `latest`, the id of a point, or the beginning of a restic snapshot id."""
     own = [point for point in found if point.app == app]
-    complete = [point for point in own if point.complete]
-    regular = [point for point in complete if point.reason != SAFETY]
+    regular = [point for point in own if point.regular]
     remedy = f"`daffathan-backup list --app {app}` shows the points."
     if wanted == "latest":
         if regular:
             return regular[-1]
         raise BackupError(
-            f"There is no complete backup of app {app!r} ({len(own)} incomplete or safety points). {remedy}"
+            f"There is no complete backup of app {app!r} ({len(own)} points that are incomplete or were made on an "
+            f"occasion). {remedy}"
         )
     matches = [point for point in own if point.id == wanted]
     if not matches and re.fullmatch(r"[0-9a-f]{6,64}", wanted):
@@ -124,20 +156,20 @@ def select_point(found: Iterable[Point], app: str, wanted: str) -> Point:
 def expired(found: Sequence[Point], retention: Retention, now: datetime) -> tuple[Point, ...]:
     """The points that retention lets go, whole points only.
 
-    Per app stay the newest complete point of each kept day, week and month, and whatever is recent.
+    Per app stay the newest complete point of each kept day, week and month, and whatever is recent. The last point that
+    was made for a release is the way back from it, however old it is.
     """
     gone: list[Point] = []
     for app in sorted({point.app for point in found}):
         own = [point for point in found if point.app == app]
-        regular = [point for point in own if point.complete and point.reason != SAFETY]
-        kept = _kept(regular, retention)
+        kept = _kept([point for point in own if point.regular], retention)
+        kept.update([point.id for point in own if point.complete and point.release][-1:])
         for point in own:
             if not point.complete:
                 keep = now - point.time < INCOMPLETE_KEPT
-            elif point.reason == SAFETY:
-                keep = now - point.time < SAFETY_KEPT
             else:
-                keep = point.id in kept or now - point.time < RECENT_KEPT
+                young = RECENT_KEPT if point.regular else OCCASION_KEPT
+                keep = point.id in kept or now - point.time < young
             if not keep:
                 gone.append(point)
     return tuple(gone)

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from daffathan_backup.model import Config, parse_time
-from daffathan_backup.points import SAFETY
+from daffathan_backup.points import REGULAR
 
 
 @dataclass(frozen=True)
@@ -41,23 +41,35 @@ class AppResult:
 
 def status_after(status: Mapping[str, Any], result: AppResult) -> dict[str, Any]:
     """The status with the outcome of one app; a failure keeps what is known of the last success."""
-    before = dict(status.get("apps", {}))
-    entry = dict(before.get(result.app, {}))
-    entry["last_attempt"] = {
+    changes: dict[str, Any] = {"last_attempt": _told(result)}
+    if result.ok and result.reason in REGULAR:
+        changes["last_success"] = {
+            "point": result.point,
+            "finished": result.finished,
+            "bytes": sum(item.bytes for item in result.items),
+            "snapshots": {f"{item.kind}/{item.name}": item.snapshot for item in result.items},
+        }
+    return _with(status, result.app, changes)
+
+
+def status_after_point(status: Mapping[str, Any], result: AppResult) -> dict[str, Any]:
+    """The status with a point that was made on an occasion, which makes no failed schedule good and no good one bad."""
+    return _with(status, result.app, {"last_point": _told(result)})
+
+
+def _told(result: AppResult) -> dict[str, Any]:
+    return {
         "point": result.point,
         "reason": result.reason,
         "finished": result.finished,
         "error": result.error,
         "items": [asdict(item) for item in result.items],
     }
-    if result.ok and result.reason != SAFETY:
-        entry["last_success"] = {
-            "point": result.point,
-            "finished": result.finished,
-            "bytes": sum(item.bytes for item in result.items),
-            "snapshots": {f"{item.kind}/{item.name}": item.snapshot for item in result.items},
-        }
-    return {**status, "apps": {**before, result.app: entry}}
+
+
+def _with(status: Mapping[str, Any], app: str, changes: Mapping[str, Any]) -> dict[str, Any]:
+    apps = dict(status.get("apps", {}))
+    return {**status, "apps": {**apps, app: {**apps.get(app, {}), **changes}}}
 
 
 def view_status(status: Mapping[str, Any], config: Config, now: datetime, *, running: bool) -> dict[str, Any]:

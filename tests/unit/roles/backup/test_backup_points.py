@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from daffathan_backup.model import App, BackupError, Database, Item, Retention
 from daffathan_backup.points import (
+    OCCASION_KEPT,
     RECENT_KEPT,
-    SAFETY_KEPT,
     Point,
+    check_labels,
     describe_restore,
     expired,
     parse_snapshots,
@@ -32,7 +33,13 @@ APP = App("labs", Database("db", "postgresql", "labs", "labs"), ("uploads",))
 
 
 def entry(
-    time: datetime, item: Item, *, app: str = "labs", reason: str = "scheduled", size: int = 10
+    time: datetime,
+    item: Item,
+    *,
+    app: str = "labs",
+    reason: str = "scheduled",
+    size: int = 10,
+    release: str | None = None,
 ) -> dict[str, Any]:
     """A snapshot as restic prints it, tagged by the code under test."""
     point = point_id(time)
@@ -40,7 +47,7 @@ def entry(
         "id": hashlib.sha256(f"{app}{point}{item}{reason}".encode()).hexdigest(),
         "time": time.strftime("%Y-%m-%dT%H:%M:%S.000000000Z"),
         "paths": [f"/{app}/{item.name}"],
-        "tags": tags(app, item, point, reason).split(","),
+        "tags": tags(app, item, point, reason, release).split(","),
         "summary": {"total_bytes_processed": size},
     }
 
@@ -198,10 +205,55 @@ def test_safety_points_are_kept_for_their_time_and_displace_nothing() -> None:
     have = found(
         run(old - timedelta(hours=9)),
         run(old, reason="safety"),
-        run(NOW - SAFETY_KEPT - timedelta(days=1), reason="safety"),
+        run(NOW - OCCASION_KEPT - timedelta(days=1), reason="safety"),
     )
     assert [point.reason for point in expired(have, Retention(7, 0, 0), NOW)] == ["safety"]
     assert len(expired(have, Retention(7, 0, 0), NOW)) == 1
+
+
+def made_for(time: datetime, release: str, *, complete: bool = True) -> list[dict[str, Any]]:
+    """The database alone, before the migration of a release."""
+    items = [DATABASE, *([MANIFEST] if complete else [])]
+    return [entry(time, item, reason="before-migration", release=release) for item in items]
+
+
+def test_a_point_for_a_release_tells_it_and_is_never_the_latest() -> None:
+    have = found(run(NOW - timedelta(hours=1)), made_for(NOW, "r2"))
+    assert [(point.release, point.complete, point.regular) for point in have] == [
+        (None, True, True),
+        ("r2", True, False),
+    ]
+    assert select_point(have, "labs", "latest") == have[0]
+    assert select_point(have, "labs", have[1].id) == have[1]
+
+
+def test_the_last_point_for_a_release_stays_and_the_others_have_their_time() -> None:
+    days = (300, 200, 29)
+    have = found(
+        run(NOW - timedelta(days=5, hours=1)),
+        made_for(NOW - timedelta(days=5), "r0"),
+        *(made_for(NOW - timedelta(days=day), f"r{day}") for day in days),
+    )
+    assert [point.release for point in expired(have, Retention(7, 0, 0), NOW)] == ["r300", "r200"]
+    alone = found(*(made_for(NOW - timedelta(days=day), f"r{day}") for day in (300, 200)))
+    assert [point.release for point in expired(alone, Retention(7, 0, 0), NOW)] == ["r300"]
+    torn = found(made_for(NOW - timedelta(days=200), "r1"), made_for(NOW - timedelta(days=100), "r2", complete=False))
+    assert [point.release for point in expired(torn, Retention(7, 0, 0), NOW)] == ["r2"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "release", "named"),
+    [
+        ("scheduled", None, "another word"),
+        ("safety", None, "another word"),
+        ("a,b", None, "reason: 'a,b'"),
+        ("x", "r1,app:shop", "release: 'r1,app:shop'"),
+        ("x", "", "release: ''"),
+    ],
+)
+def test_a_label_that_would_be_another_one_is_refused(reason: str, release: str | None, named: str) -> None:
+    with pytest.raises(BackupError, match=named):
+        check_labels(reason, release)
 
 
 @given(

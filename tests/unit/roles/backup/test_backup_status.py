@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from daffathan_backup.model import Config, iso_time, parse_config
-from daffathan_backup.status import AppResult, ItemResult, check_due, status_after, view_status
+from daffathan_backup.status import AppResult, ItemResult, check_due, status_after, status_after_point, view_status
 
 from tests.unit.roles.backup.cases import CONFIG
 
@@ -56,6 +56,14 @@ def test_a_failure_keeps_the_last_success_and_turns_the_state(config: Config) ->
 def test_a_safety_backup_is_no_success_of_the_schedule(config: Config) -> None:
     status = status_after({}, result(NOW, reason="safety"))
     assert "last_success" not in view(status, config)["apps"]["labs"]
+
+
+def test_a_point_makes_no_failed_backup_good_and_no_good_one_bad(config: Config) -> None:
+    failed = status_after({}, result(NOW, "dump died"))
+    assert view(status_after_point(failed, result(NOW, reason="before-migration")), config)["state"] == "failed"
+    good = status_after_point(status_after({}, result(NOW)), result(NOW, "dump died", reason="before-migration"))
+    told = view(good, config)
+    assert (told["state"], told["apps"]["labs"]["last_point"]["error"]) == ("ok", "dump died")
 
 
 @pytest.mark.parametrize(
