@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.ansible import Run, answer, module
 from tests.support.lab import Host, PlayResult, wait_until
 
 HERE = Path(__file__).parent
@@ -63,6 +64,12 @@ def listed(host: Host) -> list[dict[str, Any]]:
     return list(json.loads(host.run(COMMAND, "list", "--json")))
 
 
+def point(host: Host, *flags: str, **options: Any) -> dict[str, Any]:
+    """What the module backup_point returned."""
+    argv = module(host, "backup_point", {"app": "labs", **options})
+    return answer(Run("ansible", *argv, "--become", *flags, merged=True).result())
+
+
 def fails(host: Host, *argv: str) -> str:
     """Everything a command printed that must not succeed."""
     script = f"{' '.join(argv)} > /tmp/output 2>&1 && echo SUCCEEDED >> /tmp/output; cat /tmp/output"
@@ -107,6 +114,11 @@ def test_a_dry_run_on_a_bare_host_works_and_changes_nothing(bare_host: Host) -> 
     assert result.changed(bare_host.name) > 0
     assert bare_host.rc("test", "-e", "/etc/daffathan") != 0
     assert bare_host.rc("test", "-e", "/usr/local/sbin/daffathan-backup") != 0
+    refused = point(bare_host)
+    assert refused["failed"]
+    assert "backups are not set up on this host" in refused["msg"]
+    assert "run role daffathan.platform.backup" in refused["msg"]
+    assert point(bare_host, "--check")["changed"] is True
 
 
 def test_a_second_run_and_a_dry_run_change_nothing(host: Host) -> None:
@@ -205,6 +217,10 @@ def test_a_dump_that_dies_in_the_middle_is_no_backup_and_is_reported(host: Host)
         plan = host.run(COMMAND, "restore", "--app", "labs", "--dry-run")
         assert good[-1] in plan, "the latest backup is the last whole one"
         assert "incomplete" in fails(host, COMMAND, "restore", "--app", "labs", "--snapshot", last["point"])
+        refused = point(host)
+        assert refused["failed"]
+        assert "invalid page" in refused["msg"]
+        assert not listed(host)[-1]["complete"]
         assert host.rc("systemctl", "start", "daffathan-backup.service") != 0
         result = host.play("backup", app="labs")
         assert result.rc != 0
@@ -213,6 +229,78 @@ def test_a_dump_that_dies_in_the_middle_is_no_backup_and_is_reported(host: Host)
         sql(host, "DROP TABLE torn")
     host.run("systemctl", "start", "daffathan-backup.service")
     assert status(host)["state"] == "ok"
+
+
+def test_a_point_is_made_and_neither_the_latest_nor_a_success_of_the_schedule(host: Host) -> None:
+    host.run(COMMAND, "run")
+    before, status_before = listed(host), status(host)["apps"]["labs"]
+    shown = point(host, "--check", reason="before-import", release="r7")
+    assert shown["changed"] is True
+    assert shown["point"] == {"app": "labs", "databases": ["labs"], "reason": "before-import", "release": "r7"}
+    assert listed(host) == before
+    made = point(host, reason="before-import", release="r7")
+    assert not made["failed"], made["msg"]
+    (new,) = [entry for entry in listed(host) if entry not in before]
+    assert (new["point"], new["release"], new["reason"]) == (made["point"]["id"], "r7", "before-import")
+    assert new["complete"]
+    assert list(new["items"]) == ["database/labs"]
+    assert made["point"]["bytes"] == new["bytes"] > 0
+    assert f"backup {before[-1]['point']} of" in host.run(COMMAND, "restore", "--app", "labs", "--dry-run")
+    after = status(host)["apps"]["labs"]
+    assert after["last_point"]["point"] == made["point"]["id"]
+    assert (after["last_attempt"], after["last_success"]) == (
+        status_before["last_attempt"],
+        status_before["last_success"],
+    )
+
+
+def test_a_dump_that_lies_is_no_point(host: Host) -> None:
+    """A tool that breaks off and says that all is well: only reading the dump tells."""
+    path, real = "/usr/local/bin/pg_dump", host.run("docker", "exec", "labs-db-1", "which", "pg_dump").strip()
+    script = f"printf '#!/bin/sh\n{real} \"$@\" | head -c 20000\n' > {path}; chmod 755 {path}"
+    host.run("docker", "exec", "--user", "0", "labs-db-1", "sh", "-c", script)
+    try:
+        refused = point(host)
+    finally:
+        host.run("docker", "exec", "--user", "0", "labs-db-1", "rm", path)
+    assert refused["failed"]
+    assert "was stored, but cannot be read: pg_restore: error:" in refused["msg"]
+    assert not listed(host)[-1]["complete"]
+
+
+def test_a_point_waits_for_a_run_and_not_for_ever(host: Host) -> None:
+    sleeper = "BEGIN; LOCK TABLE items; SELECT pg_sleep(300)"
+    host.run("docker", "exec", "--detach", "labs-db-1", "psql", "-U", "labs", "-c", sleeper)
+    host.run("systemctl", "start", "--no-block", "daffathan-backup.service")
+    assert wait_until(lambda: status(host)["state"] == "running", seconds=60)
+    refused = point(host, timeout=1)
+    assert refused["failed"]
+    assert "Another backup or restore is still running after 1 s" in refused["msg"]
+    argv = module(host, "backup_point", {"app": "labs", "reason": "patient"})
+    waiting = Run("ansible", *argv, "--become", merged=True)
+    assert wait_until(lambda: host.rc("pgrep", "--full", "point .*--reason patient") == 0, seconds=60)
+    others = "query LIKE '%pg_sleep%' AND pid <> pg_backend_pid()"
+    sql(host, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")
+    made = answer(waiting.result())
+    assert not made["failed"], made["msg"]
+    assert [entry["reason"] for entry in listed(host)[-2:]] == ["scheduled", "patient"]
+
+
+def test_a_point_that_takes_too_long_is_none(host: Host) -> None:
+    sleeper = "BEGIN; LOCK TABLE items; SELECT pg_sleep(300)"
+    host.run("docker", "exec", "--detach", "labs-db-1", "psql", "-U", "labs", "-c", sleeper)
+    others = "query LIKE '%pg_sleep%' AND pid <> pg_backend_pid()"
+    locked = "SELECT count(*) FROM pg_locks WHERE relation = 'items'::regclass AND mode = 'AccessExclusiveLock'"
+    assert wait_until(lambda: sql(host, locked) == "1", seconds=60)
+    before = listed(host)
+    try:
+        refused = point(host, timeout=8)
+    finally:
+        sql(host, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")
+    assert refused["failed"]
+    assert "it was not done within 8 s" in refused["msg"]
+    assert listed(host) == before
+    host.run(COMMAND, "run")
 
 
 def test_a_run_that_is_killed_is_told_and_the_next_one_works(host: Host) -> None:
@@ -284,6 +372,9 @@ def test_a_vanished_repository_is_told_and_not_replaced(host: Host) -> None:
     try:
         assert "repository does not exist" in fails(host, COMMAND, "run")
         assert status(host)["state"] == "failed"
+        refused = point(host)
+        assert refused["failed"]
+        assert "repository does not exist" in refused["msg"]
         assert play(host).rc != 0
         assert host.rc("test", "-e", repository) != 0
     finally:
