@@ -156,7 +156,13 @@ options:
         the next run tries again.
       - C(version) (list of str) prints the version of the schema as its last line. It may fail before the first
         migration.
-      - C(timeout) (int, default V(600)) is the number of seconds that each of them may take.
+      - C(recovery_point) (bool) makes a recovery point of the database before C(command) and C(version) run, as
+        M(daffathan.platform.backup_point) does. By default it is made where role P(daffathan.platform.backup#role) has
+        set up backups of the app's database on the host. With V(true) a host without them is refused; with V(false)
+        none is made. Where the point cannot be made, or read back, the release is taken away before anything of the
+        schema was touched. It is made once per release, and RV(migration) tells which one it is.
+      - C(timeout) (int, default V(600)) is the number of seconds that each of them may take. A recovery point may take
+        an hour.
     type: dict
     default: {}
   bake:
@@ -208,6 +214,7 @@ options:
     default: 60
 seealso:
   - module: daffathan.platform.compose_rollout_info
+  - module: daffathan.platform.backup_point
 """
 
 EXAMPLES = r"""
@@ -299,6 +306,23 @@ schema:
   returned: when it was told
   type: str
   sample: "20260102030405"
+migration:
+  description: What the live release did to the schema.
+  returned: when the release had O(migrate), and something is known of it
+  type: dict
+  contains:
+    schema_before:
+      description: Version before the migration, as C(version) of O(migrate) told it; empty where there was none yet.
+      type: str
+    schema_after:
+      description: Version after it.
+      type: str
+    recovery_point:
+      description: The point that was made before it, as M(daffathan.platform.backup_point) returns it.
+      type: dict
+      sample: {"app": "labs", "bytes": 81920, "databases": ["labs"], "id": "20260102t030405z",
+        "reason": "before-migration", "release": "r20260102t030405-0123abcd", "seconds": 4.1,
+        "time": "2026-01-02T03:04:05Z"}
 operations:
   description: What was done, or would be in check mode, in order. Empty when nothing was to do.
   returned: always
@@ -314,8 +338,9 @@ operations:
       type: str
 phases:
   description:
-    - Milliseconds per phase that ran. C(job) is all jobs and migrations, C(workers) the start of the workers, C(swap)
-      the exchange of what must not run twice, C(roll) that of containers one by one, C(bake) the time of watching.
+    - Milliseconds per phase that ran. C(point) is the recovery point, C(job) all jobs and migrations, C(workers) the
+      start of the workers, C(swap) the exchange of what must not run twice, C(roll) that of containers one by one,
+      C(bake) the time of watching.
   returned: always
   type: dict
   sample: {"drain": 133, "fence": 28, "fetch": 412, "ready": 1120, "shift": 160, "start": 840, "stop": 510}
@@ -391,6 +416,9 @@ def result_of(app: str, outcome: Outcome) -> dict[str, Any]:
         result.update(release=live["id"], colour=live["colour"], hash=live["hash"], services=live["services"])
     if state is not None and state.schema is not None:
         result["schema"] = state.schema
+    migration = state.migrations.get(result["release"]) if state is not None and "release" in result else None
+    if migration is not None:
+        result["migration"] = migration.to_json()
     result["kept"] = [release.id for release in state.stopped] if state is not None else []
     if state is not None and state.previous is not None:
         result["previous"] = state.previous.id

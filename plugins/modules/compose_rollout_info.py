@@ -77,6 +77,19 @@ apps:
         loaded:
           description: Whether the gateway answers that it has this release loaded.
           type: bool
+        migration:
+          description: What the release did to the schema; none where it has no C(migrate), or nothing is known.
+          type: dict
+          contains:
+            schema_before:
+              description: Version before the migration; empty where there was none yet.
+              type: str
+            schema_after:
+              description: Version after it.
+              type: str
+            recovery_point:
+              description: The point that was made before it, as M(daffathan.platform.backup_point) returns it.
+              type: dict
         services:
           description: C(image), C(digest), C(routes), C(containers) (how many there should be), C(running) and
             C(health) by service.
@@ -139,6 +152,10 @@ apps:
         why:
           description: The first line of the message of a release that failed or was aborted.
           type: str
+        migration:
+          description: What the release did to the schema, as in C(live), with the id alone of its recovery point. Not
+            there where nothing is known of it.
+          type: dict
       sample: [{"at": "2026-01-02T03:04:05+00:00", "event": "deployed", "ms": 4210, "phases": {"ready": 1120},
         "release": "r20260102t030405-0123abcd", "run": "0a1b2c3d", "strategy": "blue_green"}]
 """
@@ -160,6 +177,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.option
     parse_app_name,
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.plan import describe_canary
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import State
 
 
 def health_of_service(running: list[Any], wanted: int) -> str:
@@ -169,9 +187,13 @@ def health_of_service(running: list[Any], wanted: int) -> str:
     return next((word for word in ("unhealthy", "starting") if word in said), "healthy")
 
 
-def describe_release(driver: ComposeDriver, release: Release | None, routes: dict[str, Any]) -> dict[str, Any]:
+def describe_release(driver: ComposeDriver, release: Release | None, state: State) -> dict[str, Any]:
     if release is None:
         return {}
+    routes = dict(state.route.services) if state.route else {}
+    migration = state.migrations.get(release.id)
+    if release == state.candidate:
+        migration = state.migration_of(release)
     containers = driver.release_containers(release.id)
     services = {}
     for name, service in release.services.items():
@@ -190,6 +212,7 @@ def describe_release(driver: ComposeDriver, release: Release | None, routes: dic
         "colour": release.colour,
         "created": release.created,
         "loaded": release.id in releases_of(driver.loaded_generation()),
+        "migration": migration.to_json() if migration else None,
         "services": services,
     }
 
@@ -197,17 +220,16 @@ def describe_release(driver: ComposeDriver, release: Release | None, routes: dic
 def describe_app(engine: Engine, name: str) -> dict[str, Any]:
     state = read_state(name)
     driver = ComposeDriver(engine, name)
-    routes = dict(state.route.services) if state.route else {}
     canary = describe_canary(state)
     return {
         "name": name,
         "domains": list(state.route.domains) if state.route else [],
         "phase": state.phase,
         "schema": state.schema,
-        "live": describe_release(driver, state.live, routes) or None,
-        "canary": {**describe_release(driver, state.candidate, routes), **canary} if canary is not None else None,
-        "previous": describe_release(driver, state.previous, routes) or None,
-        "older": [describe_release(driver, release, routes) for release in state.older],
+        "live": describe_release(driver, state.live, state) or None,
+        "canary": {**describe_release(driver, state.candidate, state), **canary} if canary is not None else None,
+        "previous": describe_release(driver, state.previous, state) or None,
+        "older": [describe_release(driver, release, state) for release in state.older],
         "history": [dict(entry) for entry in state.history],
     }
 

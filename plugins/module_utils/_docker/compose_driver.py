@@ -18,6 +18,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from ansible_collections.daffathan.platform.plugins.module_utils._backup.command import make_point
+from ansible_collections.daffathan.platform.plugins.module_utils._backup.model import (
+    BackupError,
+    RecoveryPoint,
+    Request,
+)
 from ansible_collections.daffathan.platform.plugins.module_utils._common.files import read_text, write_atomic
 from ansible_collections.daffathan.platform.plugins.module_utils._docker import app_files, probe, stop_timer
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.app_files import (
@@ -347,6 +353,14 @@ class ComposeDriver:
                 raise RolloutError(f"{job}: its container cannot be started: {error}") from error
             container = self._jobs_of(release)[job]
         return probe.wait_ended(self.engine, container, job, asked.timeout, self.tell)
+
+    def make_point(self, release: Release) -> RecoveryPoint:
+        try:
+            return make_point(Request(self.app, "before-migration", release.id))
+        except BackupError as error:
+            raise RolloutError(
+                f"migrate.recovery_point: {error} The migration was not begun, and the schema is as it was."
+            ) from error
 
     def begun(self, release: Release) -> Collection[str]:
         return [name for name, container in self._jobs_of(release).items() if container.status != "created"]

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ansible_collections.daffathan.platform.plugins.module_utils._backup.command import lacking_here
 from ansible_collections.daffathan.platform.plugins.module_utils._common.command import CommandError
 from ansible_collections.daffathan.platform.plugins.module_utils._common.files import FileLock, LockTimeout
 from ansible_collections.daffathan.platform.plugins.module_utils._docker import app_files
@@ -31,6 +32,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.journal import Journal
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
     LIMITS,
+    MIGRATE,
     App,
     InputError,
     Job,
@@ -90,6 +92,7 @@ class Runner:
             memory=MIB * parse_number("min_free_memory", options.get("min_free_memory", 64), 0, 10**9),
         )
         self.canary: Canary | None = None
+        self.point = False
 
     def redact(self, text: str) -> str:
         """What a container printed may hold a secret, one of this call or one of a release before."""
@@ -193,6 +196,7 @@ class Runner:
         if kinds & {"release", "base"}:
             check_room(driver.room(), self.least, model_of.reserved_memory(app, parts) if "release" in kinds else 0)
         if "release" in kinds:
+            self.point = self._wants_point(desired, state)
             subnet = state.network.subnet if state.network else None
             planned: Release | None = self._candidate(driver, desired, parts, digests, subnet)
         elif state.trial is not None and "abort" not in kinds:
@@ -231,6 +235,21 @@ class Runner:
 
     def _states(self) -> dict[str, State]:
         return {name: app_files.read_state(name) for name in app_files.known_apps()}
+
+    def _wants_point(self, desired: plan.Desired, state: State) -> bool:
+        """Whether a recovery point comes before the migration: where it is asked for, or can be had."""
+        wanted = next((job.recovery_point for job in desired.app.jobs if job.name == MIGRATE), False)
+        progress = state.progress.get(desired.release_hash)
+        if wanted is False or (progress is not None and MIGRATE in progress.done):
+            return False
+        why = lacking_here(self.name)
+        if why is not None and wanted:
+            problem = f"migrate.recovery_point: true, but {why}"
+            if self.apply:
+                raise InputError(problem)
+            # A real run of a whole playbook may set them up before this task.
+            self.outcome.warnings.append(problem)
+        return why is None or wanted is True
 
     def _look(self, driver: ComposeDriver, rollout: Rollout, app: App | None) -> plan.Current:
         """What is there, once the traces of an interrupted run are dealt with; a dry run leaves them."""
@@ -331,6 +350,7 @@ class Runner:
                     digests[parts.images[job.service]],
                     job.timeout,
                     job.command,
+                    recovery_point=job.name == MIGRATE and self.point,
                 )
                 for job in desired.app.jobs
             },

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from ansible_collections.daffathan.platform.plugins.module_utils._backup.model import RecoveryPoint
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary import Pool
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import Release
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.split import Split
@@ -73,6 +74,9 @@ class Driver(Protocol):
 
         What it printed last. Raises where it fails. `version` takes the place of SCHEMA_PLACE in its command.
         """
+
+    def make_point(self, release: Release) -> RecoveryPoint:
+        """A time to which the databases of the app can be taken back, made now. Raises where there is none."""
 
     def begun(self, release: Release) -> Collection[str]:
         """The one-shots of a release that have a container."""

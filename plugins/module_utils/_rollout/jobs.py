@@ -53,6 +53,7 @@ class Jobs:
         with self.journal.step("stage", release=candidate.id):
             self.driver.stage(candidate)
         if MIGRATE in candidate.jobs:
+            state = self._point(state, candidate)
             progress = state.progress_of(candidate)
             # Where an interrupted migration began is known from the first time.
             if MIGRATE not in progress.done and progress.schema_before is None:
@@ -63,6 +64,17 @@ class Jobs:
         for name in sorted(set(candidate.jobs) - {MIGRATE, MIGRATE_BACK, CONTRACT, SCHEMA}):
             state = self._once(state, candidate, name)
         return state
+
+    def _point(self, state: State, candidate: Release) -> State:
+        """A way back to the data as they are now, made once, before anything asks or changes the schema."""
+        progress = state.progress_of(candidate)
+        wanted = candidate.jobs[MIGRATE].recovery_point and MIGRATE not in progress.done
+        if not wanted or progress.point is not None:
+            return state
+        with self.journal.step("point", release=candidate.id) as outcome:
+            point = self.driver.make_point(candidate)
+            outcome.update(point=point.id, bytes=point.bytes)
+        return self._save(state.with_progress(candidate, point=point))
 
     def _schema(self, release: Release, *, fresh: bool = False) -> str | None:
         """The version that the schema has, as the release itself tells; one that is `fresh` may not know any."""

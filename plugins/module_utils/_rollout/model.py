@@ -69,6 +69,8 @@ class OneShot:
     timeout: int = 600
     # In the place of the service's own; None leaves that as it is.
     command: tuple[str, ...] | None = None
+    # Whether a recovery point is made before it; None where backups of the app are set up.
+    recovery_point: bool | None = False
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,8 @@ class Job:
     digest: str
     timeout: int
     command: tuple[str, ...] | None = None
+    # A recovery point is made before it.
+    recovery_point: bool = False
 
 
 @dataclass(frozen=True)

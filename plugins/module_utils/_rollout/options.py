@@ -198,10 +198,10 @@ def parse_migrate(options: object, services: Collection[str]) -> list[OneShot]:
     if not isinstance(options, Mapping):
         raise InputError(f"migrate: {options!r} is not a mapping. Write {{service: api, command: [./migrate, up]}}.")
     given = {key: value for key, value in options.items() if value is not None}
-    unknown = sorted(set(map(str, given)) - {"service", "timeout", *MIGRATIONS})
+    known = ("service", *MIGRATIONS, "timeout", "recovery_point")
+    unknown = sorted(set(map(str, given)) - set(known))
     if unknown:
-        known = ", ".join(("service", *MIGRATIONS, "timeout"))
-        raise InputError(f"migrate.{unknown[0]}: there is no such option. Known are {known}.")
+        raise InputError(f"migrate.{unknown[0]}: there is no such option. Known are {', '.join(known)}.")
     if given.get("service") not in services:
         raise InputError(
             f"migrate.service: {given.get('service')!r} is not one of the services that are released: "
@@ -210,6 +210,9 @@ def parse_migrate(options: object, services: Collection[str]) -> list[OneShot]:
     if "command" not in given:
         raise InputError("migrate.command: missing. Give what migrates the schema, for example [./migrate, up].")
     timeout = parse_number("migrate.timeout", given.get("timeout", 600), 1, 86400)
+    point = given.get("recovery_point")
+    if point is not None and not isinstance(point, bool):
+        raise InputError(f"migrate.recovery_point: {point!r} is not true or false.")
     shots = []
     for key in MIGRATIONS:
         command = given.get(key)
@@ -222,7 +225,8 @@ def parse_migrate(options: object, services: Collection[str]) -> list[OneShot]:
                 f"migrate.{key}: {SCHEMA_PLACE} stands for what `version` said before the migration, and only in "
                 "`rollback`. Give `version`, or remove it."
             )
-        shots.append(OneShot(f"migrate.{key}", str(given["service"]), timeout, tuple(command)))
+        before = point if key == "command" else False
+        shots.append(OneShot(f"migrate.{key}", str(given["service"]), timeout, tuple(command), before))
     return shots
 
 

@@ -26,7 +26,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gatewa
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.journal import Journal
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import CONTRACT, Release, RolloutError
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.rolling import Rolling, check_ports
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import Route, State, Trial
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import Route, State, Trial, told
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.trial import CanaryAborted, Steps
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.watch import watch
 
@@ -376,6 +376,7 @@ class Rollout:
         try:
             yield
         except RolloutError as error:
+            point = self.driver.load().progress_of(candidate).point
             try:
                 with self.journal.step("undo", release=candidate.id):
                     event = "aborted" if isinstance(error, CanaryAborted) else "failed"
@@ -385,7 +386,8 @@ class Rollout:
                     f"{error}\nTaking the candidate {candidate.id} away failed as well: {second}. The next run does it."
                 ) from error
             live = f"{state.live.id} keeps serving" if state.live else "there was no live release before"
-            lines = (str(error), f"The candidate {candidate.id} was taken away; {live}.", *self.warnings)
+            before = [f"The data before its migration: {point.restore}"] if point else []
+            lines = (str(error), f"The candidate {candidate.id} was taken away; {live}.", *before, *self.warnings)
             raise RolloutError("\n".join(lines)) from error
 
     def _given_up(self) -> State:
@@ -407,16 +409,19 @@ class Rollout:
         self.driver.keep(candidate, False)
         # A worker may be at its work, and a stream still open.
         self.driver.stop(candidate)
+        migration = None
         if event != "interrupted":
+            state = self.jobs.migrate_back(state, candidate)
+            migration = state.migration_of(candidate)
             # Saved before the files of the candidate go: without them nothing more can be asked of it.
-            state = self._save(self.jobs.migrate_back(state, candidate).without_progress(candidate))
+            state = self._save(state.without_progress(candidate))
         if candidate not in state.stopped:
             self.driver.remove(candidate.id)
         new = replace(state, candidate=None, next_route=None, bake=None, phase="idle")
         more = {"run": self.journal.run, "strategy": plan.strategy_of(candidate)}
         if why:
             more["why"] = self.journal.redact(plan.headline(why))
-        return self._save(new.with_event(event, candidate.id, self._at(), **more))
+        return self._save(new.with_event(event, candidate.id, self._at(), **more, **told(migration)))
 
     def _promoted(self, state: State, candidate: Release, route: Route, *, rollback: bool) -> State:
         return plan.promoted(

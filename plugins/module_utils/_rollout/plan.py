@@ -29,7 +29,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model 
     Service,
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.split import Split
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import Route, State
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import Route, State, told
 
 
 @dataclass(frozen=True)
@@ -272,9 +272,23 @@ def plan_rollback(current: Current, wanted: str | None) -> tuple[list[Operation]
     if state.contracted is not None and target.id < state.contracted:
         raise InputError(
             f"app: {state.app} cannot be rolled back to {target.id}: {CONTRACT} of {state.contracted} took away what "
-            "that needs of the schema. Deploy the version you want instead."
+            f"that needs of the schema. {way_back(state, target)}"
         )
     return [*operations, Operation("rollback", f"from {state.live.id} to {target.id}")], target
+
+
+def way_back(state: State, target: Release) -> str:
+    """What a person can do who wants the version of a release for which the schema has gone too far."""
+    after = sorted(name for name in state.migrations if name > target.id)
+    # What a later migration began with is not what that version knows.
+    point = state.migrations[after[0]].recovery_point if after else None
+    if point is None:
+        return "Deploy the version you want instead."
+    return (
+        f"Deploy the version you want instead. The data as they were for it, at {point.time} before the migration of "
+        f"{after[0]}, are the recovery point {point.id}; this puts them back, and what was written since is lost: "
+        f"{point.restore}"
+    )
 
 
 def plan_absent(current: Current, *, remains: bool) -> list[Operation]:
@@ -305,6 +319,7 @@ def describe_release(release: Release | None) -> list[str]:
         f"{name}: {service.image}@{service.digest} x{len(service.addresses)}"
         for name, service in sorted(release.services.items())
     ]
+    lines += [f"recovery point before {name}" for name, job in sorted(release.jobs.items()) if job.recovery_point]
     return lines + [f"job {name}: {job.image}@{job.digest}" for name, job in sorted(release.jobs.items())]
 
 
@@ -380,6 +395,10 @@ def promoted(
     """The state after every fresh request meets the candidate."""
     old = state.live
     stopped = [release for release in state.kept if release.id != candidate.id]
+    migration = state.migration_of(candidate)
+    known = {**state.migrations, **({candidate.id: migration} if migration else {})}
+    # Ids of releases begin with their time. What came before the oldest that is kept leads back to nothing.
+    oldest = min(release.id for release in (candidate, *stopped))
     new = replace(
         state,
         phase="drain",
@@ -394,6 +413,7 @@ def promoted(
         keep=state.keep if keep is None else keep,
         rolled_back_from=old.id if rollback and old is not None else None,
         progress={key: value for key, value in state.progress.items() if key == candidate.hash},
+        migrations={key: value for key, value in known.items() if key >= oldest},
     )
     event = "rolled_back" if rollback else "deployed"
-    return new.with_event(event, candidate.id, at, run=run, strategy=strategy_of(candidate))
+    return new.with_event(event, candidate.id, at, run=run, strategy=strategy_of(candidate), **told(migration))

@@ -33,6 +33,7 @@ PHASES: Mapping[str, str] = {
     "fetch": "pulls images that are not on the host",
     "base": "waits for the base services to get healthy",
     "stage": "writes the files of {release}",
+    "point": "makes a recovery point of the database",
     "job": "runs {job}",
     "start": "starts the containers of {release}",
     "ready": "waits for {release}",

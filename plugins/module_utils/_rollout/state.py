@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ansible_collections.daffathan.platform.plugins.module_utils._backup.model import RecoveryPoint
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.bake import Bake
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary_options import Canary
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import Release, RolloutError
@@ -44,6 +45,28 @@ class Progress:
 
     done: tuple[str, ...] = ()
     schema_before: str | None = None
+    # Made before the first of them.
+    point: RecoveryPoint | None = None
+
+
+@dataclass(frozen=True)
+class Migration:
+    """What a release did to the schema: its versions, and the way back to the data as they were."""
+
+    schema_before: str | None = None
+    schema_after: str | None = None
+    recovery_point: RecoveryPoint | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return dict(vars(self), recovery_point=self.recovery_point.to_json() if self.recovery_point else None)
+
+
+def told(migration: Migration | None) -> dict[str, Any]:
+    """What an event tells of a migration: of its recovery point, the id."""
+    if migration is None:
+        return {}
+    point = migration.recovery_point
+    return {"migration": dict(vars(migration), recovery_point=point.id if point else None)}
 
 
 @dataclass(frozen=True)
@@ -90,6 +113,8 @@ class State:
     history: tuple[Mapping[str, Any], ...] = ()
     # By the hash of the release: the next one of the same content goes on where one was interrupted.
     progress: Mapping[str, Progress] = field(default_factory=dict)
+    # By the id of the release, for those that are kept and those between them.
+    migrations: Mapping[str, Migration] = field(default_factory=dict)
     schema: str | None = None
     # The release that took away what the ones before it need.
     contracted: str | None = None
@@ -115,6 +140,13 @@ class State:
 
     def without_progress(self, release: Release) -> State:
         return replace(self, progress={key: value for key, value in self.progress.items() if key != release.hash})
+
+    def migration_of(self, release: Release) -> Migration | None:
+        """What the one-shots of a release have done to the schema so far; None where nothing is known of it."""
+        progress = self.progress_of(release)
+        if progress.schema_before is None and progress.point is None:
+            return None
+        return Migration(progress.schema_before, self.schema, progress.point)
 
     def with_event(self, event: str, release: str, at: str, **more: Any) -> State:
         entry = {"event": event, "release": release, "at": at, **more}
@@ -148,9 +180,14 @@ class State:
             "keep": self.keep,
             "history": list(self.history),
             "progress": {
-                key: {"done": list(value.done), "schema_before": value.schema_before}
+                key: {
+                    "done": list(value.done),
+                    "schema_before": value.schema_before,
+                    "point": value.point.to_json() if value.point else None,
+                }
                 for key, value in self.progress.items()
             },
+            "migrations": {key: value.to_json() for key, value in self.migrations.items()},
             "schema": self.schema,
             "contracted": self.contracted,
         }
@@ -186,8 +223,12 @@ def loads(app: str, text: str | None) -> State:
             keep=data.get("keep"),
             history=tuple(data["history"]),
             progress={
-                key: Progress(tuple(value["done"]), value["schema_before"])
+                key: Progress(tuple(value["done"]), value["schema_before"], _point(value.get("point")))
                 for key, value in data.get("progress", {}).items()
+            },
+            migrations={
+                key: Migration(**dict(value, recovery_point=_point(value["recovery_point"])))
+                for key, value in data.get("migrations", {}).items()
             },
             schema=data.get("schema"),
             contracted=data.get("contracted"),
@@ -200,6 +241,10 @@ def loads(app: str, text: str | None) -> State:
 
 def _release(data: Mapping[str, Any] | None) -> Release | None:
     return Release.from_json(data) if data else None
+
+
+def _point(data: Mapping[str, Any] | None) -> RecoveryPoint | None:
+    return RecoveryPoint.from_json(data) if data else None
 
 
 def _trial(data: Mapping[str, Any] | None) -> Trial | None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from ansible_collections.daffathan.platform.plugins.module_utils._backup.model import RecoveryPoint
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import state as states
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import streams
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary import Counts, Pool
@@ -22,6 +23,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gatewa
     render,
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
+    MIGRATE,
     TCP,
     App,
     Job,
@@ -56,6 +58,10 @@ JOBS = App(
         ),
     ),
 )
+
+
+# The same with a recovery point before the migration.
+POINTS = replace(JOBS, jobs=tuple(replace(job, recovery_point=job.name == MIGRATE) for job in JOBS.jobs))
 
 
 # Three containers that are replaced one by one, beside a service that is replaced as a whole.
@@ -98,7 +104,14 @@ def release(number: int, *, ill: str | None = None, app: App = APP) -> Release:
         for index, service in enumerate(app.services)
     }
     jobs = {
-        job.name: Job(job.service, "registry/job:1", f"sha256:{'ill' if job.name == ill else 'good'}", 9, job.command)
+        job.name: Job(
+            job.service,
+            "registry/job:1",
+            f"sha256:{'ill' if job.name == ill else 'good'}",
+            9,
+            job.command,
+            recovery_point=bool(job.recovery_point),
+        )
         for job in app.jobs
     }
     colour = "blue" if number % 2 else "green"
@@ -145,6 +158,9 @@ class World:
     # What one-shots did: every end that was good, in order.
     done: list[tuple[str, str]] = field(default_factory=list)
     schema: int = 0
+    # Recovery points by their ids, with the schema that is in them.
+    points: dict[str, int] = field(default_factory=dict)
+    repository_up: bool = True
     # What is said of a release that is watched, look by look, and the requests and errors of its answers.
     complaints: list[str | None] = field(default_factory=list)
     answers: tuple[int, int] = (100, 0)
@@ -321,6 +337,15 @@ class Driver:
         if self.world.jobs[release.id, job] != 0:
             raise RolloutError(f"{job} of {release.id} fails")
         return str(self.world.schema)
+
+    def make_point(self, release: Release) -> RecoveryPoint:
+        self.effect("point")
+        if not self.world.repository_up:
+            raise RolloutError("the repository gave no answer")
+        name = f"p{len(self.world.points) + 1}"
+        self.world.points[name] = self.world.schema
+        self.effect("pointed")
+        return RecoveryPoint(name, "labs", "2026-01-01T00:00:00Z", 9, ("labs",), 0.5, "before-migration", release.id)
 
     def begun(self, release: Release) -> Collection[str]:
         return [job for name, job in self.world.jobs if name == release.id]

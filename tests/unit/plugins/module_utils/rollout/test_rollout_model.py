@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pytest
+from ansible_collections.daffathan.platform.plugins.module_utils._backup.model import RecoveryPoint
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
     InputError,
     RolloutError,
@@ -24,6 +25,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.option
     parse_release_id,
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import (
+    Migration,
     Network,
     Progress,
     Route,
@@ -34,6 +36,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.plugins.module_utils.rollout.models import release
+
+POINT = RecoveryPoint("20260101t000000z", "labs", "2026-01-01T00:00:00Z", 9, ("labs",), 0.5, "x", release().id)
 
 
 def options(**changes: Any) -> dict[str, Any]:
@@ -116,6 +120,11 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
         "rollback to a version nobody asked for",
         options(migrate={"service": "api", "command": ["x"], "rollback": ["goto", "{version}"]}),
         ["migrate.rollback", "{version}", "Give `version`"],
+    ),
+    (
+        "recovery point that is a word",
+        options(migrate={"service": "api", "command": ["x"], "recovery_point": "always"}),
+        ["migrate.recovery_point", "'always'", "true or false"],
     ),
     ("unknown strategy", service(strategy="ramped"), ["services.api.strategy", "'ramped'", "blue_green"]),
     ("surge of a whole", service(surge=2), ["services.api.surge", "strategy: rolling", "blue_green", "Remove it"]),
@@ -305,7 +314,8 @@ def state(*, late: bool = True) -> State:
         route=route,
         next_route=route,
         older=(release(),) if late else (),
-        progress={"hash": Progress(("migrate.command",), "1")} if late else {},
+        progress={"hash": Progress(("migrate.command",), "1", POINT)} if late else {},
+        migrations={release().id: Migration("1", "2", POINT)} if late else {},
         schema="2" if late else None,
         contracted=release().id if late else None,
     ).with_event("deployed", release().id, "2026-01-01T00:00:00+00:00")
@@ -313,7 +323,7 @@ def state(*, late: bool = True) -> State:
 
 def test_state_of_a_version_before_jobs_and_older_releases_can_be_read() -> None:
     data = json.loads(state(late=False).dumps())
-    for key in ("older", "progress", "schema", "contracted"):
+    for key in ("older", "progress", "migrations", "schema", "contracted"):
         del data[key]
     del data["live"]["jobs"], data["candidate"]["jobs"]
     for key in ("min_uptime", "strategy", "protocol"):
