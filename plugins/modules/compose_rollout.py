@@ -53,13 +53,22 @@ options:
       - V(present) makes O(compose_file) with O(env) and O(secrets) the live release.
       - V(rolled_back) returns to the release before. Repeated, it changes nothing.
       - V(absent) removes everything of the app except its volumes.
-      - V(promoted) takes a canary that waits past the step it waits in; V(aborted) takes a canary away. Without a
-        canary under way neither changes anything.
+      - V(promoted) takes a canary that waits past the step it waits in. Without a canary under way it changes nothing.
+      - V(prepared), V(switched) and V(finalized) are V(present) in three parts, for hosts that go together or not at
+        all. V(prepared) ends where the new release is ready beside the live one, jobs and migration included; no user
+        meets it, and its workers do not run yet. V(switched) takes it through the steps of a canary, the switch and
+        O(bake); the release before runs on beside it. V(finalized) drains and stops that one, runs C(after) of
+        O(migrate), and removes what is kept no more. Each of them repeated, or with nothing that waits for it, changes
+        nothing.
+      - V(aborted) takes away what is prepared, a canary, and what is switched but not finalized; the release before
+        serves as it did. Without any of them it changes nothing.
+      - V(present) finalizes the same release where it is switched, goes on with it where it is prepared, and takes
+        another one away first.
     type: str
-    choices: [present, rolled_back, absent, promoted, aborted]
+    choices: [present, prepared, switched, finalized, aborted, promoted, rolled_back, absent]
     default: present
   compose_file:
-    description: Path of the compose file on the host. Required with O(state=present).
+    description: Path of the compose file on the host. Required with O(state=present) and O(state=prepared).
     type: path
   env:
     description: Values that interpolate the compose file, as a C(.env) file would.
@@ -75,7 +84,8 @@ options:
     default: {}
   services:
     description:
-      - The services that are swapped, by their names in the compose file. Required with O(state=present).
+      - The services that are swapped, by their names in the compose file. Required with O(state=present) and
+        O(state=prepared).
       - C(port) (int) is where the service listens in its container. A service without it is a worker, which takes no
         requests. The workers of a release start once its other services are ready, run beside those of the old release
         until these are stopped after the switch, and are ready when they stay up (C(min_uptime)).
@@ -184,6 +194,8 @@ options:
     description:
       - With O(state=rolled_back), the id of the release to return to. By default the one before.
       - With O(state=promoted) and O(state=aborted), the id of the canary that is meant. By default the one under way.
+      - With O(state=switched) and O(state=finalized), the id of the release that was prepared. Where another one, or
+        none, is there, the task fails. By default the one that is there.
     type: str
   keep_releases:
     description:
@@ -330,8 +342,8 @@ operations:
   elements: dict
   contains:
     kind:
-      description: One of V(recover), V(base), V(release), V(canary), V(promote), V(abort), V(route), V(contract),
-        V(rollback), V(remove).
+      description: One of V(recover), V(base), V(release), V(canary), V(promote), V(switch), V(finalize), V(abort),
+        V(route), V(contract), V(rollback), V(remove).
       type: str
     text:
       description: Why.
@@ -344,6 +356,17 @@ phases:
   returned: always
   type: dict
   sample: {"drain": 133, "fence": 28, "fetch": 412, "ready": 1120, "shift": 160, "start": 840, "stop": 510}
+candidate:
+  description: The release that waits to be switched to, or to be finalized.
+  returned: when there is one
+  type: dict
+  contains:
+    release:
+      description: Id of the release.
+      type: str
+    phase:
+      description: V(prepared) or V(switched).
+      type: str
 canary:
   description: The canary that waits for somebody to promote or abort it.
   returned: when there is one
@@ -398,7 +421,11 @@ from ansible_collections.daffathan.platform.plugins.module_utils._docker.app_fil
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine import NoEngine
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.runner import Outcome, Runner
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import RolloutError
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.plan import Operation, describe_canary
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.plan import (
+    Operation,
+    describe_canary,
+    describe_held,
+)
 
 
 def result_of(app: str, outcome: Outcome) -> dict[str, Any]:
@@ -422,6 +449,9 @@ def result_of(app: str, outcome: Outcome) -> dict[str, Any]:
     result["kept"] = [release.id for release in state.stopped] if state is not None else []
     if state is not None and state.previous is not None:
         result["previous"] = state.previous.id
+    held = describe_held(state) if state is not None else None
+    if held is not None:
+        result["candidate"] = held
     canary = describe_canary(state) if state is not None else None
     if canary is not None:
         result["canary"] = canary
@@ -441,7 +471,10 @@ def main() -> None:
             "app": {"type": "str", "required": True},
             "state": {
                 "type": "str",
-                "choices": ["present", "rolled_back", "absent", "promoted", "aborted"],
+                "choices": [
+                    *("present", "prepared", "switched", "finalized", "aborted"),
+                    *("promoted", "rolled_back", "absent"),
+                ],
                 "default": "present",
             },
             "compose_file": {"type": "path"},
@@ -459,7 +492,7 @@ def main() -> None:
             "min_free_memory": {"type": "int", "default": 64},
             "lock_timeout": {"type": "int", "default": 60},
         },
-        required_if=[("state", "present", ("compose_file", "services"))],
+        required_if=[("state", state, ("compose_file", "services")) for state in ("present", "prepared")],
         supports_check_mode=True,
     )
     apply = not module.check_mode

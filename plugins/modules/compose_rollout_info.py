@@ -115,6 +115,14 @@ apps:
         paused:
           description: Why it waits for somebody to promote or abort it; none while a run is at work.
           type: str
+    candidate:
+      description: The release that waits to be switched to or to be finalized, in the form of C(live); none where none
+        waits.
+      type: dict
+      contains:
+        phase:
+          description: V(prepared) or V(switched).
+          type: str
     previous:
       description: The release that a rollback returns to, in the form of C(live) with its containers stopped.
       type: dict
@@ -176,7 +184,10 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model 
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.options import (
     parse_app_name,
 )
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.plan import describe_canary
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.plan import (
+    describe_canary,
+    describe_held,
+)
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import State
 
 
@@ -220,7 +231,7 @@ def describe_release(driver: ComposeDriver, release: Release | None, state: Stat
 def describe_app(engine: Engine, name: str) -> dict[str, Any]:
     state = read_state(name)
     driver = ComposeDriver(engine, name)
-    canary = describe_canary(state)
+    canary, held = describe_canary(state), describe_held(state)
     return {
         "name": name,
         "domains": list(state.route.domains) if state.route else [],
@@ -228,6 +239,7 @@ def describe_app(engine: Engine, name: str) -> dict[str, Any]:
         "schema": state.schema,
         "live": describe_release(driver, state.live, state) or None,
         "canary": {**describe_release(driver, state.candidate, state), **canary} if canary is not None else None,
+        "candidate": {**describe_release(driver, state.candidate, state), **held} if held is not None else None,
         "previous": describe_release(driver, state.previous, state) or None,
         "older": [describe_release(driver, release, state) for release in state.older],
         "history": [dict(entry) for entry in state.history],

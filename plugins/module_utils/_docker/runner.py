@@ -106,7 +106,7 @@ class Runner:
 
     def run(self) -> Outcome:
         state = self.options["state"]
-        app = parse_app(self.options) if state == "present" else None
+        app = parse_app(self.options) if state in ("present", "prepared") else None
         self.canary = parse_canary(self.options.get("canary"), app) if app is not None else None
         wanted = parse_release_id(self.options["release"]) if self.options.get("release") else None
         if app is not None and self.options.get("compose_file") and not os.path.isfile(self.options["compose_file"]):
@@ -147,11 +147,13 @@ class Runner:
         self.outcome.timings = journal.timings
         try:
             if app is not None:
-                self._present(driver, rollout, app)
+                self._present(driver, rollout, app, hold=state == "prepared")
             elif state == "rolled_back":
                 self._rolled_back(driver, rollout, wanted)
             elif state in ("promoted", "aborted"):
                 self._judged(driver, rollout, state, wanted)
+            elif state in ("switched", "finalized"):
+                self._held(driver, rollout, state, wanted)
             else:
                 self._absent(driver, rollout)
         finally:
@@ -164,9 +166,9 @@ class Runner:
             self.outcome.warnings += rollout.warnings
         self.outcome.changed = bool(self.outcome.operations)
 
-    # present
+    # present, prepared
 
-    def _present(self, driver: ComposeDriver, rollout: Rollout, app: App) -> None:
+    def _present(self, driver: ComposeDriver, rollout: Rollout, app: App, *, hold: bool) -> None:
         model, warnings = normalise(self.options["compose_file"], app.name, app.env)
         self.outcome.warnings += warnings
         parts = model_of.split(model, app)
@@ -191,7 +193,7 @@ class Runner:
             canary=self.canary,
         )
         current = replace(current, base_running=base is None or driver.base_running(base["services"]))
-        operations = plan.plan_present(current, desired)
+        operations = plan.plan_present(current, desired, hold=hold)
         kinds = {operation.kind for operation in operations}
         if kinds & {"release", "base"}:
             check_room(driver.room(), self.least, model_of.reserved_memory(app, parts) if "release" in kinds else 0)
@@ -199,7 +201,7 @@ class Runner:
             self.point = self._wants_point(desired, state)
             subnet = state.network.subnet if state.network else None
             planned: Release | None = self._candidate(driver, desired, parts, digests, subnet)
-        elif state.trial is not None and "abort" not in kinds:
+        elif state.candidate is not None and not kinds & {"abort", "recover"}:
             planned = state.candidate
         else:
             planned = state.live
@@ -224,11 +226,15 @@ class Runner:
         if "release" in kinds:
             candidate = self._candidate(driver, desired, parts, digests, network.subnet)
             canary = plan.canary_for(current, desired)
-            state = rollout.deploy(candidate, plan.route_of(app), self.bake, canary)
+            state = rollout.deploy(candidate, plan.route_of(app), self.bake, canary, hold=hold)
         elif "canary" in kinds:
             state = rollout.go_on()
         elif "route" in kinds:
             state = rollout.reroute(plan.route_of(app))
+        if "switch" in kinds:
+            rollout.switch()
+        if "finalize" in kinds:
+            state = rollout.finalize()
         if "contract" in kinds:
             state = rollout.jobs.contract(driver.load())
         self.outcome.state = state
@@ -402,6 +408,31 @@ class Runner:
             return
         driver.check_gateway()
         self.outcome.state = rollout.abort() if "abort" in kinds else rollout.go_on(promote="promote" in kinds)
+
+    def _held(self, driver: ComposeDriver, rollout: Rollout, verb: str, wanted: str | None) -> None:
+        """What was prepared goes on, as far as it is asked to."""
+        before = driver.load() if self.apply else None
+        current = self._look(driver, rollout, None)
+        operations = plan.plan_held(current, verb, wanted, before)
+        state = current.state
+        self.outcome.operations += operations
+        kinds = {operation.kind for operation in operations}
+        ahead = bool(kinds & {"switch", "canary", "finalize"})
+        self.outcome.diff = plan.describe(
+            state,
+            self.outcome.operations,
+            release=state.candidate if ahead else state.live,
+            route=state.next_route if ahead else state.route,
+            base=state.base_images or {},
+        )
+        self.outcome.state = state
+        if not self.apply or not kinds & {"switch", "canary", "finalize", "contract"}:
+            return
+        driver.check_gateway()
+        if "contract" in kinds:
+            self.outcome.state = rollout.jobs.contract(state)
+        else:
+            self.outcome.state = rollout.finalize() if "finalize" in kinds else rollout.switch()
 
     def _absent(self, driver: ComposeDriver, rollout: Rollout) -> None:
         # What an interrupted run left goes with the rest.

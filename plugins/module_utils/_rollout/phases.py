@@ -26,7 +26,13 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gatewa
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.journal import Journal
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import CONTRACT, Release, RolloutError
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.rolling import Rolling, check_ports
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import Route, State, Trial, told
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import (
+    Hold,
+    Route,
+    State,
+    Trial,
+    told,
+)
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.trial import CanaryAborted, Steps
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.watch import watch
 
@@ -74,9 +80,11 @@ class Rollout:
         if state.trial is not None:
             # Whether it is still wanted is for the caller to say.
             return self._prune(state)
-        if state.candidate is not None:
+        if state.candidate is not None and not plan.held(state):
             with self.journal.step("recover", release=state.candidate.id) as outcome:
                 state = self._settle(state, state.candidate, outcome)
+        if plan.held(state):
+            return self._prune(state)
         if state.phase == "remove":
             if not self._serves(state.live):
                 self.remove()
@@ -112,9 +120,8 @@ class Rollout:
                     outcome["outcome"] = "undone"
                     return self._undo(self._save(replace(state, phase="undo")), candidate, "failed", str(error))
             else:
-                outcome["outcome"] = "finished"
-                rollback = candidate in state.stopped
-                return self._save(self._promoted(state, candidate, route, rollback=rollback))
+                outcome["outcome"] = "finished" if state.hold is None else "switched"
+                return self._met_by_all(state, candidate, route)
         outcome["outcome"] = "undone"
         return self._undo(self.jobs.adopt(state, candidate), candidate, "interrupted")
 
@@ -132,9 +139,22 @@ class Rollout:
             pulled = outcome["pulled"] = self.driver.fetch(references)
         return pulled
 
-    def deploy(self, candidate: Release, route: Route, bake: Bake | None = None, canary: Canary | None = None) -> State:
-        """A new release beside the live one, the steps of its canary, then the switch."""
-        state = self._save(replace(self.driver.load(), candidate=candidate, next_route=route, phase="start", bake=bake))
+    def deploy(
+        self,
+        candidate: Release,
+        route: Route,
+        bake: Bake | None = None,
+        canary: Canary | None = None,
+        *,
+        hold: bool = False,
+    ) -> State:
+        """A new release beside the live one, the steps of its canary, then the switch.
+
+        :param hold: what follows its readiness waits for `switch`, and what follows the switch for `finalize`
+        """
+        held = Hold(self.keep, self.keep_warm) if hold else None
+        state = replace(self.driver.load(), candidate=candidate, next_route=route, phase="start", bake=bake, hold=held)
+        state = self._save(state)
         with self._undoing(state, candidate):
             if candidate.jobs:
                 state = self.jobs.before_start(state, candidate)
@@ -144,15 +164,41 @@ class Rollout:
                 # While they get ready; behind that, every moment counts in which users meet the old release.
                 self.driver.rehearse(candidate, route)
             self._ready(candidate)
-            if canary is None:
-                state = self._switch(state, candidate, route, self.driver.start, rollback=False)
+            if canary is None and not hold:
+                state = self._switch(state, candidate, route, self.driver.start)
             else:
-                # A canary is taken up again after a reboot.
+                # What may have to wait is taken up again after a reboot.
                 self.driver.keep(plan.beside(candidate, workers=False), True)
         if canary is not None:
             trial = Trial(canary, keep=self.keep, keep_warm=self.keep_warm)
-            return self._try(self._save(replace(state, phase="canary", trial=trial)), candidate, route)
-        return self._deployed(state)
+            state = self._save(replace(state, phase="canary", trial=trial))
+            return state if hold else self._try(state, candidate, route)
+        return self._save(replace(state, phase="prepared")) if hold else self._deployed(state)
+
+    def switch(self) -> State:
+        """What was prepared serves, after the steps of its canary. The release before runs on beside it."""
+        state, candidate, route = self._held()
+        with self._undoing(state, candidate):
+            # It was ready when it was prepared; that may have been long ago.
+            self._ready(candidate)
+            if state.trial is not None:
+                state = self.steps.run(state)
+                if state.trial is not None and state.trial.paused is not None:
+                    return state
+            return self._switch(state, candidate, route, self.driver.start)
+
+    def finalize(self) -> State:
+        """There is no way back to the release before without a start any more: it is drained and stopped."""
+        state, candidate, route = self._held()
+        if state.hold is not None:
+            self.keep, self.keep_warm = state.hold.keep, state.hold.keep_warm
+        return self._deployed(self._met_by_all(replace(state, hold=None), candidate, route))
+
+    def _held(self) -> tuple[State, Release, Route]:
+        state = self.driver.load()
+        if state.candidate is None or state.next_route is None:
+            raise RolloutError(f"{state.app} has no release prepared. Prepare one first.")
+        return state, state.candidate, state.next_route
 
     def go_on(self, *, promote: bool = False) -> State:
         """The canary goes on in the step in which its run was interrupted, or in the one after its pause (promote)."""
@@ -172,7 +218,8 @@ class Rollout:
             state = self.steps.run(state)
             if state.trial is not None and state.trial.paused is not None:
                 return state
-            state = self._switch(state, candidate, route, self.driver.start, rollback=False)
+            # Whoever goes on without `switch` wants all of it.
+            state = self._switch(replace(state, hold=None), candidate, route, self.driver.start)
         return self._deployed(state)
 
     def _deployed(self, state: State) -> State:
@@ -180,10 +227,10 @@ class Rollout:
         return self.jobs.contract(state) if jobs.contract_due(state) else state
 
     def abort(self) -> State:
-        """The canary is taken away, and the live release has all users again."""
+        """The candidate is taken away, and the live release has all users again."""
         candidate = self.driver.load().candidate
         if candidate is None:
-            raise RolloutError("no canary is under way.")
+            raise RolloutError("there is no candidate to take away.")
         with self.journal.step("undo", release=candidate.id):
             return self._undo(self._given_up(), candidate, "aborted")
 
@@ -196,7 +243,7 @@ class Rollout:
                 self.driver.resume(plan.beside(target, workers=False))
                 self.driver.rehearse(target, route)
             self._ready(target)
-            state = self._switch(state, target, route, self.driver.resume, rollback=True)
+            state = self._switch(state, target, route, self.driver.resume)
         return self._finish(state)
 
     def reroute(self, route: Route) -> State:
@@ -218,7 +265,7 @@ class Rollout:
         if known:
             # Before anything is remembered: a removal that cannot begin must leave no trace.
             self.driver.check_gateway()
-        state = self._save(replace(state, phase="remove", trial=None))
+        state = self._save(replace(state, phase="remove", trial=None, hold=None))
         if known:
             with self.journal.step("shift"):
                 self.driver.forget()
@@ -244,9 +291,7 @@ class Rollout:
         with self.journal.step("ready", release=candidate.id):
             self.driver.ready(plan.beside(candidate, workers=False))
 
-    def _switch(
-        self, state: State, candidate: Release, route: Route, start: Callable[[Release], None], *, rollback: bool
-    ) -> State:
+    def _switch(self, state: State, candidate: Release, route: Route, start: Callable[[Release], None]) -> State:
         # A worker takes work as soon as it runs: not before the rest of its release is known to be good.
         workers = plan.beside(candidate, workers=True)
         if workers.services:
@@ -265,8 +310,17 @@ class Rollout:
             generation = outcome["generation"] = self.driver.shift(candidate, route)
         with self.journal.step("fence", generation=generation):
             self.driver.fence(generation)
-        state = self._bake(state, candidate)
-        return self._save(self._promoted(state, candidate, route, rollback=rollback))
+        return self._met_by_all(self._bake(state, candidate), candidate, route)
+
+    def _met_by_all(self, state: State, candidate: Release, route: Route) -> State:
+        if state.hold is not None:
+            return self._save(replace(state, phase="switched", trial=None))
+        rollback = candidate in state.stopped
+        return self._save(
+            plan.promoted(
+                state, candidate, route, rollback=rollback, at=self._at(), run=self.journal.run, keep=self.keep
+            )
+        )
 
     def _bake(self, state: State, candidate: Release) -> State:
         """Watch the candidate while the old release still runs."""
@@ -417,16 +471,11 @@ class Rollout:
             state = self._save(state.without_progress(candidate))
         if candidate not in state.stopped:
             self.driver.remove(candidate.id)
-        new = replace(state, candidate=None, next_route=None, bake=None, phase="idle")
+        new = replace(state, candidate=None, next_route=None, bake=None, hold=None, phase="idle")
         more = {"run": self.journal.run, "strategy": plan.strategy_of(candidate)}
         if why:
             more["why"] = self.journal.redact(plan.headline(why))
         return self._save(new.with_event(event, candidate.id, self._at(), **more, **told(migration)))
-
-    def _promoted(self, state: State, candidate: Release, route: Route, *, rollback: bool) -> State:
-        return plan.promoted(
-            state, candidate, route, rollback=rollback, at=self._at(), run=self.journal.run, keep=self.keep
-        )
 
     def note_times(self) -> None:
         """Called when the run is over, however it ended: what it took belongs to what it did."""

@@ -59,7 +59,9 @@ class Current:
 
 @dataclass(frozen=True)
 class Operation:
-    """`kind` is what is done: recover, base, release, canary, promote, abort, route, contract, rollback or remove."""
+    """`kind` is what is done: recover, base, release, canary, promote, switch, finalize, abort, route, contract,
+    rollback or remove.
+    """
 
     kind: str
     text: str
@@ -128,9 +130,14 @@ def strategy_of(release: Release) -> str:
     return ", ".join(sorted({service.strategy for service in release.services.values()}))
 
 
+def held(state: State) -> bool:
+    """Whether the candidate waits to be switched to, or to be finalized."""
+    return state.trial is None and state.candidate is not None and state.phase in ("prepared", "switched")
+
+
 def interrupted(state: State) -> bool:
-    """A canary under way is no interruption: the next run goes on with it, or takes it away."""
-    return state.trial is None and (state.candidate is not None or state.phase != "idle")
+    """What waits is no interruption, nor is a canary: the next run goes on with it, or takes it away."""
+    return state.trial is None and not held(state) and (state.candidate is not None or state.phase != "idle")
 
 
 def containers(release: Release) -> int:
@@ -163,10 +170,12 @@ def tried(state: State, route: Route) -> frozenset[str]:
 
 
 def canary_for(current: Current, desired: Desired) -> Canary | None:
-    """The canary of a new release; None where there is nothing good to compare it with."""
+    """The canary of a new release; None where there is nothing good, or nothing else, to compare it with."""
     state = current.state
-    good = serving(state.live, current.observed) and tried(state, route_of(desired.app))
-    return desired.canary if good else None
+    # What in-place services stop for a release that is switched runs again when that is taken away.
+    good = (held(state) or serving(state.live, current.observed)) and tried(state, route_of(desired.app))
+    new = state.live is None or state.live.hash != desired.release_hash
+    return desired.canary if good and new else None
 
 
 def serving(release: Release | None, observed: Mapping[str, Observed]) -> bool:
@@ -176,11 +185,16 @@ def serving(release: Release | None, observed: Mapping[str, Observed]) -> bool:
     return observed[release.id].healthy >= containers(release)
 
 
-def plan_present(current: Current, desired: Desired) -> list[Operation]:
+def _recovery(state: State) -> list[Operation]:
+    if not interrupted(state):
+        return []
+    return [Operation("recover", f"finish or undo the run that was interrupted in phase {state.phase}")]
+
+
+def plan_present(current: Current, desired: Desired, *, hold: bool = False) -> list[Operation]:
+    """:param hold: only until the release is ready beside the live one (`state: prepared`)"""
     state = current.state
-    operations = []
-    if interrupted(state):
-        operations.append(Operation("recover", f"finish or undo the run that was interrupted in phase {state.phase}"))
+    operations = _recovery(state)
     if desired.base_hash is not None and state.base_hash != desired.base_hash:
         operations.append(
             Operation("base", "create the base services" if state.base_hash is None else "update the base services")
@@ -190,29 +204,57 @@ def plan_present(current: Current, desired: Desired) -> list[Operation]:
     live, candidate = state.live, state.candidate
     if state.trial is not None and candidate is not None:
         if candidate.hash == desired.release_hash:
-            return [*operations, *_go_on(state, candidate)]
+            return [*operations, *([] if hold else _go_on(state, candidate))]
         operations.append(Operation("abort", f"take the canary {candidate.id} away: another version is wanted"))
+    elif held(state) and candidate is not None:
+        if (candidate.hash, state.next_route) == (desired.release_hash, route_of(desired.app)):
+            return [*operations, *([] if hold else _complete(state, candidate))]
+        operations.append(Operation("abort", f"{_away(state, candidate)}: another version is wanted"))
     if live is None:
         operations.append(Operation("release", "first release"))
     elif live.hash != desired.release_hash:
         canary = canary_for(current, desired)
         steps = f" in steps: {', '.join(map(str, canary.steps))}, then all" if canary is not None else ""
         operations.append(Operation("release", f"replace {live.id}{steps}"))
-    elif not serving(live, current.observed):
+    elif held(state) and state.route == route_of(desired.app):
+        # Taking the other one away leaves the live release whole, and the gateway with it.
+        pass
+    elif not held(state) and not serving(live, current.observed):
         operations.append(Operation("release", f"replace {live.id}, whose containers do not all run in good health"))
+    elif hold and state.route != route_of(desired.app):
+        # What the gateway is told changes with a switch, which can be taken back.
+        operations.append(Operation("release", f"replace {live.id} by the same content, for other domains or routes"))
     elif current.gateway_lost:
         operations.append(Operation("route", "attach the gateway to the network of the app"))
     elif state.route != route_of(desired.app):
         operations.append(Operation("route", "change domains, routes or limits"))
     elif release_of(current.written) != live.id or current.loaded != current.written:
         operations.append(Operation("route", "load the app into the gateway"))
-    if contract_due(state) and not any(operation.kind == "release" for operation in operations):
-        operations.append(_contract(state))
+    if not hold and not any(operation.kind == "release" for operation in operations):
+        operations += _contract(state)
     return operations
 
 
-def _contract(state: State) -> Operation:
-    return Operation("contract", f"run {CONTRACT} of {state.live.id if state.live else None}")
+def _contract(state: State) -> list[Operation]:
+    if not contract_due(state) or state.live is None:
+        return []
+    return [Operation("contract", f"run {CONTRACT} of {state.live.id}")]
+
+
+def _complete(state: State, candidate: Release) -> list[Operation]:
+    """What is left to do of a release that waits."""
+    switch = [Operation("switch", f"to {candidate.id}, which is prepared")] if state.phase == "prepared" else []
+    return [*switch, Operation("finalize", _finalizing(state, candidate))]
+
+
+def _finalizing(state: State, candidate: Release) -> str:
+    return f"{candidate.id}: {state.live.id} is drained and stopped" if state.live else f"{candidate.id}"
+
+
+def _away(state: State, candidate: Release) -> str:
+    if state.phase == "switched":
+        return f"switch back from {candidate.id} to {state.live.id if state.live else 'nothing'}"
+    return f"take {candidate.id} away, which is prepared"
 
 
 def _go_on(state: State, candidate: Release) -> list[Operation]:
@@ -223,18 +265,21 @@ def _go_on(state: State, candidate: Release) -> list[Operation]:
 
 
 def plan_canary(current: Current, verb: str, wanted: str | None) -> list[Operation]:
-    """Operations of `promote` and `abort`. Without a canary there is nothing to do."""
+    """Operations of `promote`, and of `abort`, which also takes away what waits for its switch or for its end.
+
+    Without a canary there is nothing to do.
+    """
     state = current.state
-    operations = []
-    if interrupted(state):
-        operations.append(Operation("recover", f"finish or undo the run that was interrupted in phase {state.phase}"))
-    candidate = state.candidate if state.trial is not None else None
+    operations = _recovery(state)
+    candidate = state.candidate if state.trial is not None or (verb == "abort" and held(state)) else None
     if wanted is not None and (candidate is None or candidate.id != wanted):
         there = f"The one under way is {candidate.id}." if candidate else "None is under way."
         raise InputError(f"release: {wanted} is no canary of {state.app}. {there}")
-    if candidate is None or state.trial is None:
+    if candidate is None:
         # Of a promotion that was killed behind the switch.
-        return [*operations, _contract(state)] if verb == "promote" and contract_due(state) else operations
+        return [*operations, *_contract(state)] if verb == "promote" else operations
+    if state.trial is None:
+        return [*operations, Operation("abort", _away(state, candidate))]
     if verb == "abort":
         return [*operations, Operation("abort", f"take the canary {candidate.id} away")]
     if state.trial.paused is None:
@@ -244,12 +289,47 @@ def plan_canary(current: Current, verb: str, wanted: str | None) -> list[Operati
     return [*operations, Operation("promote", f"go on with {candidate.id}: {steps}")]
 
 
+def plan_held(current: Current, verb: str, wanted: str | None, before: State | None = None) -> list[Operation]:
+    """Operations of `switched` and `finalized`. Without a release that waits there is nothing to do.
+
+    :param before: the state before an interrupted run was dealt with
+    """
+    state = current.state
+    if before is not None and before.hold is not None and before.candidate is not None and state.hold is None:
+        raise RolloutError(
+            f"{before.candidate.id} was taken away, because its run was interrupted in phase {before.phase}. "
+            f"Prepare it again. {f'{state.live.id} keeps serving.' if state.live else ''}"
+        )
+    operations = _recovery(state)
+    live, candidate = state.live, state.candidate if state.trial is not None or held(state) else None
+    if wanted is not None and wanted not in [release.id for release in (live, candidate) if release is not None]:
+        raise InputError(
+            f"release: {wanted} of {state.app} is not prepared on this host (any more). Prepare it again, with "
+            "playbooks/deploy.yml or `state: prepared`."
+        )
+    if candidate is None or (live is not None and wanted == live.id):
+        return operations if verb == "switched" or interrupted(state) else [*operations, *_contract(state)]
+    if verb == "switched":
+        if state.trial is not None:
+            return [*operations, *_go_on(state, candidate)]
+        return [*operations, *_complete(state, candidate)[:-1]]
+    if state.phase != "switched":
+        raise InputError(
+            f"app: {state.app} has {candidate.id} prepared, but not every user meets it yet, so there is nothing to "
+            "finalize. Take it on with `state: switched`, or away with `state: aborted`."
+        )
+    return [*operations, Operation("finalize", _finalizing(state, candidate))]
+
+
 def plan_rollback(current: Current, wanted: str | None) -> tuple[list[Operation], Release | None]:
     """Operations, and the release to go back to."""
     state = current.state
-    operations = []
-    if interrupted(state):
-        operations.append(Operation("recover", f"finish or undo the run that was interrupted in phase {state.phase}"))
+    operations = _recovery(state)
+    if held(state) and state.candidate is not None:
+        raise InputError(
+            f"app: {state.app} has {state.candidate.id}, which is {state.phase} and not final. Take it away first, "
+            "with playbooks/abort.yml or `state: aborted`; that is the way back from it."
+        )
     if state.trial is not None and state.candidate is not None:
         raise InputError(
             f"app: {state.app} has the canary {state.candidate.id} under way, beside the release that serves. Take it "
@@ -326,7 +406,7 @@ def describe_release(release: Release | None) -> list[str]:
 def describe_canary(state: State) -> dict[str, Any] | None:
     """The canary under way, in results and facts."""
     trial, candidate = state.trial, state.candidate
-    if trial is None or candidate is None:
+    if trial is None or candidate is None or (state.hold is not None and trial.since is None):
         return None
     steps = trial.canary.steps
     step = min(trial.step, len(steps) - 1)
@@ -343,6 +423,13 @@ def headline(message: str, length: int = 300) -> str:
     """The first line of a message, for a table; what a container printed is left to the message itself."""
     first = message.partition("\n")[0]
     return first if len(first) <= length else f"{first[: length - 3]}..."
+
+
+def describe_held(state: State) -> dict[str, str] | None:
+    """The release that waits for its switch, or to be finalized, in results and facts."""
+    if state.candidate is None or not (held(state) or (state.trial is not None and state.hold is not None)):
+        return None
+    return {"release": state.candidate.id, "phase": "prepared" if state.trial is not None else state.phase}
 
 
 def describe_route(route: Route | None) -> list[str]:
@@ -411,6 +498,7 @@ def promoted(
         bake=None,
         trial=None,
         keep=state.keep if keep is None else keep,
+        hold=None,
         rolled_back_from=old.id if rollback and old is not None else None,
         progress={key: value for key, value in state.progress.items() if key == candidate.hash},
         migrations={key: value for key, value in known.items() if key >= oldest},

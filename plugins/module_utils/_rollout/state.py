@@ -84,6 +84,15 @@ class Trial:
 
 
 @dataclass(frozen=True)
+class Hold:
+    """A release whose switch, and what follows it, are asked for one by one, so that several hosts act as one."""
+
+    # What the run that prepared it was told of the releases before; who finalizes it is not asked again.
+    keep: int | None = None
+    keep_warm: int = 0
+
+
+@dataclass(frozen=True)
 class State:
     """`phase` is idle, or the point at which a run was when this was written."""
 
@@ -110,6 +119,8 @@ class State:
     trial: Trial | None = None
     # How many releases outlive the run that was asked for the live one, which may be another that finishes it.
     keep: int | None = None
+    # The candidate goes no further than it is asked to.
+    hold: Hold | None = None
     history: tuple[Mapping[str, Any], ...] = ()
     # By the hash of the release: the next one of the same content goes on where one was interrupted.
     progress: Mapping[str, Progress] = field(default_factory=dict)
@@ -178,6 +189,7 @@ class State:
             "bake": vars(self.bake) if self.bake else None,
             "trial": dict(vars(self.trial), canary=self.trial.canary.to_json()) if self.trial else None,
             "keep": self.keep,
+            "hold": vars(self.hold) if self.hold else None,
             "history": list(self.history),
             "progress": {
                 key: {
@@ -221,6 +233,7 @@ def loads(app: str, text: str | None) -> State:
             bake=Bake(**data["bake"]) if data.get("bake") else None,
             trial=_trial(data.get("trial")),
             keep=data.get("keep"),
+            hold=Hold(**data["hold"]) if data.get("hold") else None,
             history=tuple(data["history"]),
             progress={
                 key: Progress(tuple(value["done"]), value["schema_before"], _point(value.get("point")))
