@@ -31,6 +31,17 @@ def platform_host(request: pytest.FixtureRequest) -> Iterator[Host]:
     host.down()
 
 
+@pytest.fixture(scope="module")
+def platform_pair(request: pytest.FixtureRequest) -> Iterator[tuple[Host, Host]]:
+    """Two VPSes on which site.yml has run, for one test module."""
+    name = f"it-{request.module.__name__.rpartition('.')[2].removeprefix('test_').replace('_', '-')}"
+    first = converged(f"{name}-a")
+    second = converged(f"{name}-b")
+    yield first, second
+    for host in (first, second):
+        host.down()
+
+
 @pytest.fixture
 def extra_host() -> Iterator[Callable[[str], Host]]:
     """More bare VPSes for one test, taken down afterwards."""

@@ -13,7 +13,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -148,7 +148,7 @@ class Host:
 
     def play(self, playbook: str, *arguments: str, timeout: float = 1200, **extra: object) -> PlayResult:
         """Run a playbook of the collection on this host with the variables of the demo."""
-        return play(self, playbook, *arguments, timeout=timeout, **extra)
+        return play([self], playbook, *arguments, timeout=timeout, **extra)
 
     def converge(self, playbook: str, timeout: float = 1200, **extra: object) -> None:
         """Run a playbook that has to succeed.
@@ -167,11 +167,13 @@ class Host:
         lab("down", self.name)
 
 
-def play(host: Host, playbook: str, *arguments: str, timeout: float = 1200, **extra: object) -> PlayResult:
+def play(hosts: Sequence[Host], playbook: str, *arguments: str, timeout: float = 1200, **extra: object) -> PlayResult:
+    """Run a playbook of the collection on these hosts with the variables of the demo."""
+    inventories = [word for host in hosts for word in ("--inventory", str(host.inventory))]
     path = playbook if "/" in playbook else f"playbooks/{playbook}.yml"
     argv = [
-        *(path, "--inventory", str(host.inventory), "--inventory", "inventories/demo"),
-        *("--extra-vars", json.dumps({"target": host.name, **extra})),
+        *(path, *inventories, "--inventory", "inventories/demo"),
+        *("--extra-vars", json.dumps({"target": ",".join(host.name for host in hosts), **extra})),
         *arguments,
     ]
     result = Run("ansible-playbook", *argv, merged=True).result(timeout)

@@ -396,17 +396,20 @@ class Runner:
         self.outcome.diff = plan.describe(
             state,
             self.outcome.operations,
-            release=state.candidate if kinds & {"promote", "canary"} else state.live,
-            route=state.next_route if kinds & {"promote", "canary"} else state.route,
+            release=state.candidate if kinds & {"promote", "canary", "finalize"} else state.live,
+            route=state.next_route if kinds & {"promote", "canary", "finalize"} else state.route,
             base=state.base_images or {},
         )
         self.outcome.state = state
-        if not self.apply or not kinds & {"promote", "canary", "abort", "contract"}:
+        if not self.apply or not kinds & {"promote", "canary", "finalize", "abort", "contract"}:
             return
         if "contract" in kinds:
             self.outcome.state = rollout.jobs.contract(state)
             return
         driver.check_gateway()
+        if "finalize" in kinds:
+            self.outcome.state = rollout.finalize()
+            return
         self.outcome.state = rollout.abort() if "abort" in kinds else rollout.go_on(promote="promote" in kinds)
 
     def _held(self, driver: ComposeDriver, rollout: Rollout, verb: str, wanted: str | None) -> None:

@@ -205,7 +205,7 @@ def plan_present(current: Current, desired: Desired, *, hold: bool = False) -> l
     if state.trial is not None and candidate is not None:
         if candidate.hash == desired.release_hash:
             return [*operations, *([] if hold else _go_on(state, candidate))]
-        operations.append(Operation("abort", f"take the canary {candidate.id} away: another version is wanted"))
+        operations.append(Operation("abort", f"{_away(state, candidate)}: another version is wanted"))
     elif held(state) and candidate is not None:
         if (candidate.hash, state.next_route) == (desired.release_hash, route_of(desired.app)):
             return [*operations, *([] if hold else _complete(state, candidate))]
@@ -230,7 +230,7 @@ def plan_present(current: Current, desired: Desired, *, hold: bool = False) -> l
         operations.append(Operation("route", "change domains, routes or limits"))
     elif release_of(current.written) != live.id or current.loaded != current.written:
         operations.append(Operation("route", "load the app into the gateway"))
-    if not hold and not any(operation.kind == "release" for operation in operations):
+    if not any(operation.kind == "release" for operation in operations):
         operations += _contract(state)
     return operations
 
@@ -252,6 +252,8 @@ def _finalizing(state: State, candidate: Release) -> str:
 
 
 def _away(state: State, candidate: Release) -> str:
+    if state.trial is not None:
+        return f"take the canary {candidate.id} away"
     if state.phase == "switched":
         return f"switch back from {candidate.id} to {state.live.id if state.live else 'nothing'}"
     return f"take {candidate.id} away, which is prepared"
@@ -265,23 +267,21 @@ def _go_on(state: State, candidate: Release) -> list[Operation]:
 
 
 def plan_canary(current: Current, verb: str, wanted: str | None) -> list[Operation]:
-    """Operations of `promote`, and of `abort`, which also takes away what waits for its switch or for its end.
-
-    Without a canary there is nothing to do.
-    """
+    """Operations of `promote` and `abort`. Without a canary, or a release that waits, there is nothing to do."""
     state = current.state
     operations = _recovery(state)
-    candidate = state.candidate if state.trial is not None or (verb == "abort" and held(state)) else None
+    candidate = state.candidate if state.trial is not None or held(state) else None
     if wanted is not None and (candidate is None or candidate.id != wanted):
         there = f"The one under way is {candidate.id}." if candidate else "None is under way."
         raise InputError(f"release: {wanted} is no canary of {state.app}. {there}")
     if candidate is None:
         # Of a promotion that was killed behind the switch.
         return [*operations, *_contract(state)] if verb == "promote" else operations
-    if state.trial is None:
-        return [*operations, Operation("abort", _away(state, candidate))]
     if verb == "abort":
-        return [*operations, Operation("abort", f"take the canary {candidate.id} away")]
+        return [*operations, Operation("abort", _away(state, candidate))]
+    if state.trial is None:
+        # A canary of which every user was met on this host, and not yet on another.
+        return [*operations, *(_complete(state, candidate) if state.phase == "switched" else [])]
     if state.trial.paused is None:
         return [*operations, *_go_on(state, candidate)]
     later = state.trial.canary.steps[state.trial.step + 1 :]

@@ -424,6 +424,12 @@ def test_a_canary_that_waits_is_neither_switched_nor_final_until_it_is_promoted(
     assert assert_settled(world).live == release(2, CANARIES)
 
 
+def test_who_promotes_finalizes_the_hosts_on_which_the_canary_did_not_wait() -> None:
+    world = world_after(CANARY_FIRST, tried(2, TIMED), switched)
+    operations = plan.plan_canary(current_of(Driver(world), loads("labs", world.state)), "promote", None)
+    assert [operation.kind for operation in operations] == ["finalize"]
+
+
 @pytest.mark.parametrize("canary", [TIMED, MANUAL], ids=["timed", "manual"])
 def test_a_canary_that_is_prepared_goes_on_with_present(canary: Canary) -> None:
     world = world_after(CANARY_FIRST, tried(2, canary))

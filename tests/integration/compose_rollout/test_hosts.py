@@ -1,0 +1,233 @@
+# Copyright (c) 2026, the daffathan.platform authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""An app on two hosts: a version is switched on both or on none, whatever becomes of one of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.ansible import Run
+from tests.support.lab import Host, PlayResult, play, wait_until
+from tests.support.rollout import APPS, ask, assert_settled, rollout, state_of
+
+APP = "fleet"
+DOMAIN = "fleet.example.test"
+Pair = tuple[Host, Host]
+COMPOSE = """
+services:
+  api:
+    image: registry.lab:5000/daffathan/api:${TAG}
+    environment: {PORT: "3001", PREFIX: /api, VERSION: "${VERSION}"}
+  mailer:
+    image: registry.lab:5000/daffathan/api:1.0.0
+    entrypoint: [python3, -c, "${MAILER}"]
+"""
+WORKS = "import time; time.sleep(3600)"
+SERVICES = {"api": 1, "mailer": 1}
+# Of a host it tells when it is out of the load balancer and when it is in it.
+HOOK = """
+- name: Tell the load balancer
+  ansible.builtin.lineinfile:
+    path: {log}
+    line: "{{{{ inventory_hostname }}}} {word} {{{{ lookup('ansible.builtin.pipe', 'wc -l < {log}') }}}}"
+  delegate_to: localhost
+"""
+
+
+@pytest.fixture(scope="module")
+def compose(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("fleet") / "compose.yml"
+    path.write_text(COMPOSE)
+    return path
+
+
+def app(
+    compose: Path, version: str, *, tag: str = "1.0.0", mailer: str = WORKS, **options: Any
+) -> list[dict[str, Any]]:
+    times = {"start_timeout": 20, "drain_timeout": 2, "stop_timeout": 2}
+    return [
+        {
+            "name": APP,
+            "domains": [DOMAIN],
+            "compose": str(compose),
+            "env": {"TAG": tag, "VERSION": version, "MAILER": mailer},
+            "services": {
+                "api": {"port": 3001, "routes": ["/api/"], "health": "/health", **times},
+                "mailer": {"min_uptime": 1, **times},
+            },
+            **options,
+        }
+    ]
+
+
+def only_on(host: Host, bad: str, good: str) -> str:
+    return f"{{{{ '{bad}' if inventory_hostname == '{host.name}' else '{good}' }}}}"
+
+
+def versions(pair: Pair) -> list[str]:
+    return [str(json.loads(ask(host, DOMAIN, "/api/version"))["version"]) for host in pair]
+
+
+def journal(host: Host) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in host.run("cat", f"{APPS}/{APP}/journal.ndjson").splitlines()]
+
+
+def assert_none(pair: Pair, result: PlayResult, *words: str) -> None:
+    """Both serve what they served, and nothing is left of the new version."""
+    assert result.rc != 0
+    for word in (f"{APP} was switched on none of", *words):
+        assert word in result.output, result.output[-6000:]
+    for host in pair:
+        assert_settled(host, APP, SERVICES)
+    assert versions(pair) == ["1", "1"]
+
+
+@pytest.fixture
+def fleet(platform_pair: Pair, compose: Path) -> Pair:
+    """Both hosts serve version 1."""
+    result = play(platform_pair, "deploy", apps=app(compose, "1"))
+    assert result.rc == 0, result.output[-6000:]
+    assert versions(platform_pair) == ["1", "1"]
+    return platform_pair
+
+
+def test_both_are_switched_before_anything_is_stopped(fleet: Pair, compose: Path) -> None:
+    lines = [len(journal(host)) for host in fleet]
+    result = play(fleet, "deploy", apps=app(compose, "2"))
+    assert result.rc == 0, result.output[-6000:]
+    assert versions(fleet) == ["2", "2"]
+    written = [journal(host)[count:] for host, count in zip(fleet, lines)]
+    at = {
+        step: [line["at"] for new in written for line in new if line["step"] == step]
+        for step in ("start", "shift", "fence", "stop")
+    }
+    assert max(at["start"]) < min(at["shift"]) and max(at["fence"]) < min(at["stop"])
+    for host in fleet:
+        assert_settled(host, APP, SERVICES)
+    again = play(fleet, "deploy", apps=app(compose, "2"))
+    assert again.rc == 0, again.output[-6000:]
+    assert [again.changed(host.name) for host in fleet] == [0, 0]
+
+
+def test_none_is_switched_where_one_cannot_be_prepared(fleet: Pair, compose: Path) -> None:
+    first, second = fleet
+    lines = len(journal(first))
+    result = play(fleet, "deploy", apps=app(compose, "2", tag=only_on(second, "9.9.9", "1.1.0")))
+    assert_none(fleet, result, f"{second.name}: image registry.lab:5000/daffathan/api:9.9.9: not found")
+    steps = [line["step"] for line in journal(first)[lines:]]
+    assert "ready" in steps and "shift" not in steps
+    assert state_of(first, APP)["history"][-1]["event"] == "aborted"
+
+
+def hooks(directory: Path) -> dict[str, Any]:
+    log = directory / "balancer.log"
+    log.touch()
+    for word in ("out", "in"):
+        (directory / f"{word}.yml").write_text(HOOK.format(log=log, word=word))
+    return {"deploy_drain_tasks": str(directory / "out.yml"), "deploy_attach_tasks": str(directory / "in.yml")}
+
+
+def told(directory: Path, fleet: Pair) -> list[tuple[int, str]]:
+    """Which host was taken out or put in, in order."""
+    names = [host.name for host in fleet]
+    lines = [line.split() for line in (directory / "balancer.log").read_text().splitlines()]
+    return [(names.index(name), word) for name, word, _ in lines]
+
+
+def test_hosts_leave_the_load_balancer_one_after_the_other(fleet: Pair, compose: Path, tmp_path: Path) -> None:
+    result = play(fleet, "deploy", apps=app(compose, "2"), **hooks(tmp_path))
+    assert result.rc == 0, result.output[-6000:]
+    assert versions(fleet) == ["2", "2"]
+    assert told(tmp_path, fleet) == [(0, "out"), (0, "in"), (1, "out"), (1, "in")]
+
+
+def test_all_go_back_where_one_cannot_be_switched(fleet: Pair, compose: Path, tmp_path: Path) -> None:
+    first, second = fleet
+    lines = len(journal(first))
+    bad = app(compose, "2", mailer=only_on(second, "raise SystemExit(3)", WORKS))
+    result = play(fleet, "deploy", apps=bad, **hooks(tmp_path))
+    assert_none(fleet, result, f"{second.name}: ", "exit status 3")
+    # The first one had switched.
+    steps = [line["step"] for line in journal(first)[lines:] if line["event"] == "done"]
+    assert steps.index("fence") < steps.index("undo") and "stop" not in steps
+    back = [(0, "out"), (0, "in")]
+    assert told(tmp_path, fleet) == [*back, (1, "out"), (1, "in"), *back]
+
+
+def test_the_other_goes_back_where_one_is_lost_and_both_go_on_when_it_is_there_again(
+    fleet: Pair, compose: Path
+) -> None:
+    first, second = fleet
+    wanted = app(compose, "2", bake={"seconds": 5})
+    count = len(journal(second))
+    inventories = [word for host in fleet for word in ("--inventory", str(host.inventory))]
+    variables = {"target": f"{first.name},{second.name}", "apps": wanted}
+    argv = (
+        "playbooks/deploy.yml",
+        *inventories,
+        "--inventory",
+        "inventories/demo",
+        "--extra-vars",
+        json.dumps(variables),
+    )
+    run = Run("ansible-playbook", *argv, merged=True)
+    baking = {"event": "begin", "step": "bake"}
+    assert wait_until(lambda: any(baking.items() <= line.items() for line in journal(second)[count:]), seconds=120)
+    ssh = ("ssh.socket", "ssh.service")
+    # With every process that serves a connection, the module's run among them.
+    second.run("systemctl", "kill", "--kill-whom=all", "--signal=KILL", "ssh.service")
+    second.run("systemctl", "stop", *ssh)
+    try:
+        result = run.result()
+    finally:
+        second.run("systemctl", "start", "ssh.service")
+    assert result.returncode != 0
+    for word in ("UNREACHABLE", f"{second.name}: lost", f"Not known to be back: {second.name}"):
+        assert word in result.stdout, result.stdout[-6000:]
+    assert_settled(first, APP, SERVICES)
+    assert versions(fleet)[0] == "1"
+    again = play(fleet, "deploy", apps=wanted)
+    assert again.rc == 0, again.output[-6000:]
+    assert versions(fleet) == ["2", "2"]
+    for host in fleet:
+        assert_settled(host, APP, SERVICES)
+
+
+def test_a_batch_that_fails_keeps_the_next_one_from_starting(fleet: Pair, compose: Path) -> None:
+    first, second = fleet
+    before = (journal(second), state_of(second, APP))
+    bad = app(compose, "2", tag=only_on(first, "9.9.9", "1.1.0"))
+    result = play(fleet, "deploy", apps=bad, deploy_serial=1)
+    assert result.rc != 0
+    assert "9.9.9" in result.output
+    assert (journal(second), state_of(second, APP)) == before
+    assert versions(fleet) == ["1", "1"]
+
+
+def test_what_is_switched_on_one_host_only_is_taken_back_by_hand(fleet: Pair, compose: Path) -> None:
+    """The verbs of the module, as a pipeline of one's own would call them."""
+    first, second = fleet
+    options = {"app": APP, "compose_file": f"/etc/daffathan/apps/{APP}/compose.yml", "domains": [DOMAIN]}
+    (wanted,) = app(compose, "2")
+    prepared = rollout(first, {**options, "env": wanted["env"], "services": wanted["services"], "state": "prepared"})
+    assert not prepared["failed"], prepared["msg"]
+    assert prepared["candidate"]["phase"] == "prepared" and versions(fleet) == ["1", "1"]
+    which = {"app": APP, "release": prepared["candidate"]["release"]}
+    planned = rollout(first, {**which, "state": "switched"}, "--check")
+    assert [operation["kind"] for operation in planned["operations"]] == ["switch"]
+    for changed in (True, False):
+        result = rollout(first, {**which, "state": "switched"})
+        assert (result["failed"], result["changed"]) == (False, changed), result
+    assert versions(fleet) == ["2", "1"]
+    lost = rollout(second, {**which, "state": "switched"})
+    assert lost["failed"] and "is not prepared on this host" in lost["msg"], lost
+    undone = first.play("abort", apps=wanted and [wanted], app=APP)
+    assert undone.rc == 0, undone.output[-4000:]
+    assert versions(fleet) == ["1", "1"]
+    assert_settled(first, APP, SERVICES)
