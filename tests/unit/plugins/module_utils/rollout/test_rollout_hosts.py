@@ -148,8 +148,9 @@ def test_a_switched_release_serves_and_the_one_before_runs_on() -> None:
 def test_a_finalized_release_is_as_if_it_had_been_deployed_at_once() -> None:
     parts = world_after(FIRST, prepared(release(2)), switched, finalized)
     whole = world_after(FIRST, present(release(2)))
-    assert_settled(parts)
-    assert (parts.state, parts.containers, parts.written) == (whole.state, whole.containers, whole.written)
+    # The history tells the runs apart.
+    one, other = (replace(assert_settled(world), history=()) for world in (parts, whole))
+    assert (one, parts.containers, parts.written) == (other, whole.containers, whole.written)
 
 
 def test_the_first_release_in_parts() -> None:
