@@ -96,7 +96,8 @@ def test_headline_is_the_first_line(message: str, line: str) -> None:
 
 def table(tmp_path: Path, *history: Mapping[str, Any], **variables: Any) -> str:
     """What status.yml shows of one app."""
-    app = {"name": "labs", "domains": [], "live": None, "canary": None, "previous": None, "history": list(history)}
+    nothing = dict.fromkeys(("live", "canary", "candidate", "previous"))
+    app = {"name": "labs", "domains": [], **nothing, "history": list(history)}
     extra = json.dumps({"summary_apps": {"apps": [app]}, "releases_history": True, **variables})
     arguments = f"src={TEMPLATES}/releases.txt.j2 dest={tmp_path}/table"
     done = Run(
