@@ -26,9 +26,13 @@ description:
   - While it runs, an action plugin shows on standard error which phase it is in and what it waits for. It shows nothing
     in check mode, with C(async) or C(no_log), and over SSH connections that are not kept open (C(ControlPersist)).
   - A compose file that publishes a port beyond the loopback interface, or uses the host's network, is refused before
-    anything starts.
-  - C(ports), C(container_name) and C(depends_on) of swapped services are left out of a release. Callers in the network
-    of the app reach a swapped service by its name and port through the gateway.
+    anything starts. So is what only one container can have, at a swapped service - C(container_name), C(mac_address),
+    an alias or a fixed address in a network - and what ties a swapped service to another container - C(network_mode),
+    C(pid), C(ipc), C(volumes_from), C(links) with another name.
+  - C(ports) and C(depends_on) of swapped services are left out of a release. Callers in the network of the app reach a
+    swapped service by its name and port through the gateway. External networks stay.
+  - Services of a profile are left out, unless O(services) or C(COMPOSE_PROFILES) in O(env) names them.
+  - The content of C(configs) belongs to a release, as that of O(secrets) does.
 extends_documentation_fragment:
   - daffathan.platform._attributes
 attributes:
@@ -90,9 +94,11 @@ options:
         requests. The workers of a release start once its other services are ready, run beside those of the old release
         until these are stopped after the switch, and are ready when they stay up (C(min_uptime)).
       - C(routes) (list of str, default none) are path prefixes of the app's domains that go to it, passed on unchanged.
-      - C(health) (str) is a path that answers 2xx when the service can take requests. Without it the service's own
-        C(healthcheck) decides, and without that an open port.
-      - C(replicas) (int, default V(1)) is the number of containers.
+      - C(health) (str) is a path that answers 2xx when the service can take requests. Without it the C(healthcheck) of
+        the compose file decides. A service that has C(routes) needs one of the two, or V(port), which says that an open
+        port is enough, beside the health check of the image where that has one. Three good answers in a row are needed.
+      - C(replicas) (int) is the number of containers; by default C(deploy.replicas) or C(scale) of the compose file, or
+        else V(1).
       - C(start_timeout) (int, default V(60)) is the number of seconds until it must be ready.
       - C(drain_timeout) (int, default V(30)) is the number of seconds that requests in flight may take after the
         switch.
@@ -111,7 +117,7 @@ options:
       - A job that ends with another exit status than 0 takes the release away. What has ended well is not run again
         when an interrupted release is repeated, nor when containers of the same content have to be replaced.
       - C(min_uptime) (int, default V(5) for a worker, V(0) for others) is the number of seconds that a container has to
-        stay up before it counts as ready.
+        stay up before it counts as ready. A failure after it was good begins them anew; the third one ends the rollout.
       - C(strategy) (str, default V(blue_green)) is V(blue_green), V(canary), V(rolling) or V(stop_first).
       - V(blue_green) starts all new containers beside the old ones and switches to them at once.
       - V(canary) lets a part of the users meet the new version first, as O(canary) says. The other services, and
@@ -178,11 +184,17 @@ options:
   bake:
     description:
       - How a release is watched after the switch, while the old one still runs. Where a container ends, where a service
-        does not answer its health check three times in a row, or where too many answers are errors, the old one serves
-        again and the task fails.
+        does not answer its health check three times in a row or five times in ten, or where one of the limits below is
+        broken, the old one serves again and the task fails. That happens as soon as it is proven, and at the end where
+        it was seen in C(min_requests) answers.
       - C(seconds) (int, required) is for how long. A run that is interrupted meanwhile is gone on with by the next one.
-      - C(max_error_rate) (float, default V(0.05)) is the part of all answers that may have a status of 500 or above.
-      - C(min_requests) (int, default V(20)) is how many answers there have to be before that is judged.
+      - C(min_requests) (int, default V(20)) is how many answers there have to be to see something at the end.
+      - C(max_error_rate) (float, default V(5)) is the highest percentage of errors, and C(max_p95_ms), C(max_p99_ms)
+        (float) are how slow the answers may be.
+      - C(error_margin) (float) is by how many percentage points the release may fail more often than the old one did
+        right before the switch, in as many seconds, but at least 60 and at most 300. C(max_p95_ratio), C(max_p99_ratio)
+        (float) are how many times as slow it may be.
+      - These limits have the names and the meaning of C(analysis) in O(canary).
     type: dict
     default: {}
   domains:
@@ -200,7 +212,7 @@ options:
   keep_releases:
     description:
       - How many releases are kept with their containers and images, the live one included, from 2 to 20. Images of the
-        others are removed unless something else uses them.
+        others are removed unless something else uses them. A smaller number takes effect at once, without a release.
     type: int
     default: 2
   keep_warm:
@@ -343,7 +355,7 @@ operations:
   contains:
     kind:
       description: One of V(recover), V(base), V(release), V(canary), V(promote), V(switch), V(finalize), V(abort),
-        V(route), V(contract), V(rollback), V(remove).
+        V(route), V(contract), V(prune), V(rollback), V(remove).
       type: str
     text:
       description: Why.

@@ -14,11 +14,12 @@ import pytest
 from tests.support.lab import Host
 
 CANARY = "canary-8c1f4e"
+UI = {"port": 3000, "routes": ["/"], "health": "/health"}
 APP = {
     "name": "labs",
     "domains": ["labs.example.test"],
     "compose": "{{ playbook_dir }}/../examples/daffathan-labs/compose.yml",
-    "services": {"ui": {"port": 3000, "routes": ["/"], "health": "/health"}},
+    "services": {"ui": UI},
     "secrets": {"DB_PASSWORD": CANARY},
 }
 
@@ -48,6 +49,23 @@ BAD_INPUT: list[tuple[str, dict[str, Any], list[str]]] = [
         ["broker.routes", "/mqtt", "protocol: tcp"],
     ),
     ("unknown strategy", {"apps": [app(services={"ui": {"port": 3000, "strategy": "ramped"}})]}, ["ramped", "rolling"]),
+    (
+        "two apps under one domain",
+        {"apps": [app(), app(name="other")]},
+        ["apps[other].domains", "labs.example.test is a domain of labs too"],
+    ),
+    (
+        "two services on one route",
+        {"apps": [app(services={"ui": UI, "api": {**UI, "port": 3001}})]},
+        ["apps[labs].services", "ui and api both claim the route /", "own prefix"],
+    ),
+    (
+        "health that is no path",
+        {"apps": [app(services={"ui": {**UI, "health": "up"}})]},
+        ["services.ui.health: up", "/health"],
+    ),
+    ("limit of a bake that is no number", {"apps": [app(bake={"seconds": 60, "max_p95_ms": "fast"})]}, ["max_p95_ms"]),
+    ("misspelt option of a bake", {"apps": [app(bake={"seconds": 60, "max_p95": 500})]}, ["max_p95"]),
     ("migration without a command", {"apps": [app(migrate={"service": "ui"})]}, ["command", "migrate"]),
     ("wrong type", {"docker_package_source": "snap"}, ["docker_package_source", "snap"]),
     ("unknown app to deploy", {"app": "nosuch"}, ["nosuch"]),

@@ -40,9 +40,8 @@ from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine 
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.nginx import Gateway, Process
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import access_log
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import compose as model_of
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.bake import Answers
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary import Pool
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.driver import Observed
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.driver import Ill, Observed
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gateway import generation, render
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
     GATEWAY,
@@ -55,6 +54,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model 
     gateway_address,
     project_name,
 )
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.parts import Parts
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.plan import app_of
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.progress import Tell, silent
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.room import Room
@@ -72,7 +72,7 @@ class Work:
     """What a run with `state: present` brings: the app, its compose model and what its images are."""
 
     app: App
-    parts: model_of.Parts
+    parts: Parts
     base_images: Mapping[str, str]
 
 
@@ -88,7 +88,6 @@ class ComposeDriver:
         self.gateway = Gateway(engine, app)
         self.directory = app_directory(app)
         self._old_workers: list[Process] = []
-        self._answers: Answers | None = None
         self._traffic: Traffic | None = None
         # Told of what is waited for.
         self.tell: Tell = silent
@@ -256,6 +255,7 @@ class ComposeDriver:
         if base is None:
             return
         self._write_secrets(work, work.parts.base, work.base_images, f"{self.directory}/secrets")
+        self._write_configs(base, work.parts.configs)
         path = f"{self.directory}/base.json"
         write_atomic(path, json.dumps(base, indent=1), mode=0o600)
         which = ("--project-name", self.app, "--file", path)
@@ -267,9 +267,7 @@ class ComposeDriver:
             raise RolloutError(f"base services of {self.app} did not get healthy: {error}{words}") from error
 
     def base_document(self, work: Work) -> model_of.Model | None:
-        return model_of.base_model(
-            work.app, work.parts, work.base_images, f"{self.directory}/secrets", read_key(self.app)
-        )
+        return model_of.base_model(work.app, work.parts, work.base_images, self.directory, read_key(self.app))
 
     def remove_base(self) -> None:
         path = f"{self.directory}/base.json"
@@ -295,6 +293,12 @@ class ComposeDriver:
             if read_text(path) != value or os.stat(path).st_mode & 0o777 != mode or os.stat(path).st_uid != owner:
                 write_atomic(path, value, mode=mode, uid=owner, gid=group)
 
+    def _write_configs(self, document: model_of.Model, contents: Mapping[str, bytes]) -> None:
+        for name, config in (document.get("configs") or {}).items():
+            os.makedirs(os.path.dirname(config["file"]), mode=0o700, exist_ok=True)
+            # Any user of a container may have to read it, or to run it. On the host the directory is root's alone.
+            write_atomic(config["file"], contents[name], mode=0o555)
+
     def _work(self) -> Work:
         if self.work is None:
             raise RuntimeError("this verb needs the app's compose file")
@@ -312,6 +316,7 @@ class ComposeDriver:
         images = {name: model_of.pinned_reference(*image) for name, image in release.images.items()}
         self._write_secrets(work, work.parts.swapped, images, f"{directory}/secrets")
         document = model_of.release_model(work.app, work.parts, release, directory)
+        self._write_configs(document, work.parts.configs)
         write_atomic(f"{directory}/meta.json", json.dumps(release.to_json(), indent=1), mode=0o600)
         write_atomic(self._document(release), json.dumps(document, indent=1), mode=0o600)
 
@@ -427,26 +432,25 @@ class ComposeDriver:
     def fence(self, generation: str | None) -> None:
         self.gateway.fence(generation)
 
-    def traffic(self, since: datetime) -> Mapping[str, Pool]:
-        begin = access_log.stamp(since)
-        if self._traffic is None or self._traffic.begin != begin:
-            self._traffic = Traffic(self.app, begin)
-        self._traffic.feed(self.gateway.log(self._traffic.seen))
-        return self._traffic.pools()
+    def traffic(self, since: datetime, until: datetime | None = None, *, drawn: bool = True) -> Mapping[str, Pool]:
+        begin, end = access_log.stamp(since), access_log.stamp(until) if until is not None else None
+        reader = self._traffic
+        if reader is None or (reader.begin, reader.until, reader.drawn) != (begin, end, drawn):
+            reader = self._traffic = Traffic(self.app, begin, end, drawn=drawn)
+        reader.feed(self.gateway.log(reader.seen))
+        return reader.pools()
 
     def drain(self, release: Release) -> Mapping[str, Any]:
         network = self.load().network
         names = {network.gateway: "the gateway"} if network is not None else {}
         return probe.wait_drained(self._of(release), release, self._old_workers, names, self.tell)
 
-    def unwell(self, release: Release) -> str | None:
+    def unwell(self, release: Release) -> Ill | None:
         return probe.unwell(self.engine, self._complete(release), release, self._host())
 
-    def answers(self, release: Release, since: datetime) -> tuple[int, int]:
-        if self._answers is None or self._answers.addresses != release.addresses:
-            self._answers = Answers(release.addresses, access_log.stamp(since))
-        self._answers.feed(self.gateway.log(self._answers.seen))
-        return self._answers.requests, self._answers.errors
+    def words(self, release: Release) -> str:
+        # One of them is enough: they do the same work.
+        return "".join(probe.last_words(container) for container in sorted(self._of(release), key=probe.fine)[:1])
 
     def stop(self, release: Release) -> None:
         self._stop(release, self._of(release))

@@ -242,11 +242,10 @@ def compose_both(
 
 
 def normalise(path: str, project: str, env: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
-    """The compose file as Compose understands it, and its warnings."""
+    """The compose file as Compose understands it, with the services of all profiles, and its warnings."""
+    which = ("--profile", "*", "--project-name", project, "--file", path)
     try:
-        out, err = compose_both(
-            "--project-name", project, "--file", path, "config", "--format", "json", env=env, timeout=60
-        )
+        out, err = compose_both(*which, "config", "--format", "json", env=env, timeout=60)
     except NoEngine:
         raise
     except EngineError as error:

@@ -17,8 +17,10 @@ from typing import Any
 
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine import SDK_ERRORS, Engine
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.nginx import Process, alive, holders
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.driver import Ill
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
     LABEL,
+    OPEN_PORT,
     TCP,
     Release,
     ReleasedService,
@@ -31,8 +33,17 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.progre
     unended,
     unready,
 )
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.readiness import Flapping, Readiness
 
-LOG_LINES = 10
+LOG_LINES = 20
+# What an exit status tells by itself.
+MEANING = {
+    126: "which says that its command cannot be executed (is the image for this architecture?)",
+    127: "which says that its command is not in the image",
+    132: "an illegal instruction (is the image for this processor?)",
+    137: "which says that it was killed",
+    139: "a segmentation fault",
+}
 FIRST_PAUSE, LAST_PAUSE = 0.025, 0.1
 REQUEST_TIMEOUT = 2.0
 # Longer than any request the gateway took before the switch can be on its way without a connection to the app.
@@ -67,11 +78,15 @@ def last_words(container: Any) -> str:
 def wait_ready(
     engine: Engine, containers: Collection[Any], release: Release, host: str | None, tell: Tell = silent
 ) -> None:
-    """Return when every container answers; raise at once when one ended."""
+    """Return when every container answers and goes on answering; raise at once when one ended."""
     started = time.monotonic()
     waiting = {container.name: container for container in containers}
     total = Counter(container.labels[f"{LABEL}.service"] for container in containers)
     reasons: dict[str, str] = {}
+    seen = {
+        container.name: Readiness(release.services[container.labels[f"{LABEL}.service"]].min_uptime)
+        for container in containers
+    }
     pause = FIRST_PAUSE
     while waiting:
         for name, container in list(waiting.items()):
@@ -79,21 +94,28 @@ def wait_ready(
             service_name = container.labels[f"{LABEL}.service"]
             service = release.services[service_name]
             _raise_if_ended(container, service_name)
-            reason = _not_ready(container, service, host)
-            if reason is None and time.monotonic() - started < service.min_uptime:
-                reason = f"it has to stay up for {service.min_uptime} s (`min_uptime`)"
+            elapsed = time.monotonic() - started
+            remedy = f"{_remedy(service_name, service)}, or raise"
+            try:
+                reason = seen[name].look(_not_ready(container, service, host), elapsed)
+            except Flapping as error:
+                raise RolloutError(
+                    f"service {service_name}: {error}. {remedy} `min_uptime` above the time that it needs to settle."
+                    f"{last_words(container)}"
+                ) from error
             if reason is None:
                 del waiting[name]
                 continue
             reasons[name] = reason
-            if time.monotonic() - started > service.start_timeout:
+            if elapsed > service.start_timeout:
                 raise RolloutError(
                     f"service {service_name}: not ready {service.start_timeout} s after its start: {reason}. "
-                    f"{_remedy(service_name, service)}, or raise `start_timeout`.{last_words(container)}"
+                    f"{remedy} `start_timeout`.{last_words(container)}"
                 )
         if waiting:
             tell(unready, total, _by_service(waiting, reasons))
-            time.sleep(pause)
+            confirming = any(seen[name].confirming for name in waiting)
+            time.sleep(FIRST_PAUSE if confirming else pause)
             pause = min(LAST_PAUSE, pause * 1.5)
     # One that answered and then fell over while the others were waited for is not ready.
     check_running(engine, containers)
@@ -149,9 +171,9 @@ def check_running(engine: Engine, containers: Collection[Any]) -> None:
         _raise_if_ended(container, container.labels[f"{LABEL}.service"])
 
 
-def unwell(engine: Engine, containers: Collection[Any], release: Release, host: str | None) -> str | None:
-    """Why a release that serves may be ill; raise where a container ended, or was started again after its end."""
-    why = None
+def unwell(engine: Engine, containers: Collection[Any], release: Release, host: str | None) -> Ill | None:
+    """What of a release that serves may be ill; raise where a container ended, or was started again after its end."""
+    ill = None
     for container in containers:
         engine.reload(container)
         name = container.labels[f"{LABEL}.service"]
@@ -159,26 +181,31 @@ def unwell(engine: Engine, containers: Collection[Any], release: Release, host: 
         again = int(container.attrs.get("RestartCount") or 0)
         if again:
             raise RolloutError(
-                f"service {name}: its container ended after the switch and was started again, {again} times."
-                f"{last_words(container)}"
+                f"service {name}: its container ended after the switch and was started again ({again}). Its last lines "
+                f"tell why; correct that and deploy again.{last_words(container)}"
             )
         reason = _not_ready(container, release.services[name], host)
-        why = why or (f"service {name}: {reason}" if reason else None)
-    return why
+        ill = ill or (Ill(name, reason) if reason else None)
+    return ill
 
 
 def _raise_if_ended(container: Any, service: str) -> None:
     state = container.attrs["State"]
     if state["Running"] and not state.get("Restarting"):
         return
-    raise RolloutError(f"service {service}: its container {_ending(state)}.{last_words(container)}")
+    raise RolloutError(
+        f"service {service}: its container {_ending(state)}. Its last lines tell why; correct that and deploy again."
+        f"{last_words(container)}"
+    )
 
 
 def _ending(state: Mapping[str, Any]) -> str:
+    """How a container ended, and what that means."""
+    status = state["ExitCode"]
     how = (
         "was killed for want of memory (raise its mem_limit)"
         if state.get("OOMKilled")
-        else f"ended with exit status {state['ExitCode']}"
+        else f"ended with exit status {status}" + (f", {MEANING[status]}" if status in MEANING else "")
     )
     return f"{how} ({state['Error']})" if state.get("Error") else how
 
@@ -192,7 +219,7 @@ def _not_ready(container: Any, service: ReleasedService, host: str | None) -> st
     address = next((a for a in service.addresses if a in addresses), None)
     if address is None:
         return f"it has none of the addresses {', '.join(service.addresses)}"
-    if service.health is None:
+    if service.health in (None, OPEN_PORT):
         if health is not None:
             return None if health == "healthy" else f"its HEALTHCHECK says {health}"
         try:

@@ -17,7 +17,7 @@ from typing import Any
 from ansible_collections.daffathan.platform.plugins.module_utils._backup.command import lacking_here
 from ansible_collections.daffathan.platform.plugins.module_utils._common.command import CommandError
 from ansible_collections.daffathan.platform.plugins.module_utils._common.files import FileLock, LockTimeout
-from ansible_collections.daffathan.platform.plugins.module_utils._docker import app_files
+from ansible_collections.daffathan.platform.plugins.module_utils._docker import app_files, compose_file
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.compose_driver import ComposeDriver, Work
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine import (
     SDK_ERRORS,
@@ -29,6 +29,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout import
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import plan
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.bake import parse_bake
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary_options import Canary, parse_canary
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.configs import read_configs
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.journal import Journal
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
     LIMITS,
@@ -51,6 +52,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.option
     parse_number,
     parse_release_id,
 )
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.parts import Parts, filled, split
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.phases import Rollout, utc_now
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.ports import check_ports
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.progress import Progress, progress_path
@@ -171,7 +173,12 @@ class Runner:
     def _present(self, driver: ComposeDriver, rollout: Rollout, app: App, *, hold: bool) -> None:
         model, warnings = normalise(self.options["compose_file"], app.name, app.env)
         self.outcome.warnings += warnings
-        parts = model_of.split(model, app)
+        app = parse_app(filled(self.options, model))
+        parts = split(model, app)
+        # A dry run does without the files that are not sent yet.
+        missing = None if self.apply else b""
+        parts = replace(parts, configs=read_configs(parts.model, app, lambda path: compose_file.read(path, missing)))
+        compose_file.check_names(driver.engine, app.name, parts)
         states = self._states()
         plan.check_other_apps(app, states)
         check_ports(app, states)
@@ -191,6 +198,7 @@ class Runner:
             images=images,
             base_images=base_images,
             canary=self.canary,
+            keep=self.keep,
         )
         current = replace(current, base_running=base is None or driver.base_running(base["services"]))
         operations = plan.plan_present(current, desired, hold=hold)
@@ -237,6 +245,8 @@ class Runner:
             state = rollout.finalize()
         if "contract" in kinds:
             state = rollout.jobs.contract(driver.load())
+        if "prune" in kinds:
+            state = rollout.prune()
         self.outcome.state = state
 
     def _states(self) -> dict[str, State]:
@@ -261,7 +271,7 @@ class Runner:
         """What is there, once the traces of an interrupted run are dealt with; a dry run leaves them."""
         found = driver.load()
         if not self.apply:
-            return self._current(driver, found, app)
+            return self._current(driver, rollout, found, app)
         if plan.interrupted(found):
             self.outcome.operations.append(
                 plan.Operation("recover", f"the run before was interrupted in phase {found.phase}: finished or undone")
@@ -269,17 +279,22 @@ class Runner:
         state = rollout.recover()
         # A removal that was finished just now took the directory with it.
         os.makedirs(driver.directory, mode=0o700, exist_ok=True)
-        return self._current(driver, state, app)
+        return self._current(driver, rollout, state, app)
 
-    def _current(self, driver: ComposeDriver, state: State, app: App | None) -> plan.Current:
+    def _current(self, driver: ComposeDriver, rollout: Rollout, state: State, app: App | None) -> plan.Current:
         lost = False
         if app is not None and state.network is not None:
             lost = not driver.gateway_attached(state.network, app.served)
         return plan.Current(
-            state, driver.inventory(), driver.written_generation(), driver.loaded_generation(), gateway_lost=lost
+            state,
+            driver.inventory(),
+            driver.written_generation(),
+            driver.loaded_generation(),
+            gateway_lost=lost,
+            orphans=tuple(rollout.orphans(state)),
         )
 
-    def _digests(self, engine: Engine, parts: model_of.Parts, state: State) -> dict[str, str]:
+    def _digests(self, engine: Engine, parts: Parts, state: State) -> dict[str, str]:
         """The content each reference of an image stands for now."""
         kept = dict(state.base_references or {})
         swapped = {parts.images[name] for name in parts.swapped}
@@ -319,7 +334,7 @@ class Runner:
         self,
         driver: ComposeDriver,
         desired: plan.Desired,
-        parts: model_of.Parts,
+        parts: Parts,
         digests: Mapping[str, str],
         subnet: str | None,
     ) -> Release:
@@ -439,7 +454,7 @@ class Runner:
 
     def _absent(self, driver: ComposeDriver, rollout: Rollout) -> None:
         # What an interrupted run left goes with the rest.
-        current = self._current(driver, driver.load(), None)
+        current = self._current(driver, rollout, driver.load(), None)
         self.outcome.operations = plan.plan_absent(current, remains=driver.remains())
         self.outcome.diff = plan.describe(current.state, self.outcome.operations, release=None, route=None, base={})
         self.outcome.state = current.state

@@ -24,9 +24,13 @@ def attempts(text: str) -> list[str]:
 class Reader:
     """Gives each new line to `count`."""
 
-    def __init__(self, since: str) -> None:
-        """:param since: lines up to this time stamp are of the past."""
+    def __init__(self, since: str, until: str | None = None) -> None:
+        """
+        :param since: lines up to this time stamp are of the past
+        :param until: lines behind this one are not asked for
+        """
         self.begin = self.seen = since
+        self.until = until
 
     def feed(self, text: str) -> None:
         for line in text.splitlines():
@@ -34,7 +38,8 @@ class Reader:
             # The engine writes nine digits behind the second: as texts they are in the order of time.
             if found and at > self.seen:
                 self.seen = at
-                self.count(rest)
+                if self.until is None or at <= self.until:
+                    self.count(rest)
 
     def count(self, line: str) -> None:
         """Take one line of the log, whatever it is."""

@@ -10,12 +10,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary import Analysis
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import App, InputError
 
+# What the answers of a release are held to, here and in `bake`.
+LIMITS = (
+    *("min_requests", "error_margin", "max_error_rate"),
+    *("max_p95_ratio", "max_p99_ratio", "max_p95_ms", "max_p99_ms"),
+)
 MANUAL = "manual"
 STICKY = ("cookie", "client", "none")
 HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}")
@@ -84,7 +89,7 @@ def parse_canary(options: object, app: App) -> Canary | None:
             f"services.{rolling}.strategy: 'rolling' beside a canary, whose users would meet the live release again "
             "while containers are replaced. Use blue_green."
         )
-    given = _mapping("canary", options, ("steps", "sticky", "header", "analysis"))
+    given = mapping("canary", options, ("steps", "sticky", "header", "analysis"), EXAMPLE)
     header = given.get("header", "X-Canary")
     if header is not None and header != "" and not (isinstance(header, str) and HEADER.fullmatch(header)):
         raise InputError(f"canary.header: {header!r} is not the name of a header like X-Canary. '' is none.")
@@ -97,9 +102,10 @@ def parse_canary(options: object, app: App) -> Canary | None:
     return _with_analysis(Canary(steps, sticky, header or None), given["analysis"])
 
 
-def _mapping(where: str, options: object, known: Sequence[str]) -> dict[str, Any]:
+def mapping(where: str, options: object, known: Sequence[str], example: str) -> dict[str, Any]:
+    """What is given, or InputError where that is no mapping or has a key that is not known."""
     if not isinstance(options, Mapping):
-        raise InputError(f"{where}: {options!r} is not a mapping. Write for example {EXAMPLE}.")
+        raise InputError(f"{where}: {options!r} is not a mapping. Write for example {example}.")
     unknown = sorted(set(map(str, options)) - set(known))
     if unknown:
         raise InputError(f"{where}.{unknown[0]}: there is no such option. Known are {', '.join(known)}.")
@@ -112,12 +118,12 @@ def _steps(value: object) -> tuple[Step, ...]:
     steps: list[Step] = []
     for number, each in enumerate(value):
         where = f"canary.steps[{number}]"
-        step = _mapping(where, each, ("weight", "pause"))
+        step = mapping(where, each, ("weight", "pause"), EXAMPLE)
         for key in ("weight", "pause"):
             if key not in step:
                 raise InputError(f"{where}.{key}: missing. Write for example {{weight: 10, pause: 60}}.")
         weight = int(
-            _number(f"{where}.weight", step["weight"], 1, 99, whole=True, remedy=" 100 follows the last step.")
+            decimal(f"{where}.weight", step["weight"], 1, 99, whole=True, remedy=" 100 follows the last step.")
         )
         if steps and weight <= steps[-1].weight:
             raise InputError(
@@ -126,49 +132,54 @@ def _steps(value: object) -> tuple[Step, ...]:
             )
         pause = step["pause"]
         remedy = " Write `manual` to wait for playbooks/promote.yml."
-        seconds = None if pause == MANUAL else _number(f"{where}.pause", pause, 1, 86400, whole=True, remedy=remedy)
+        seconds = None if pause == MANUAL else decimal(f"{where}.pause", pause, 1, 86400, whole=True, remedy=remedy)
         steps.append(Step(weight, None if seconds is None else int(seconds)))
     return tuple(steps)
 
 
 def _with_analysis(canary: Canary, options: object) -> Canary:
     where = "canary.analysis"
-    limits = ("max_error_rate", "max_p95_ratio", "max_p99_ratio", "max_p95_ms", "max_p99_ms")
-    waits = ("interval", "max_wait", "on_inconclusive")
-    given = _mapping(where, options, ("min_requests", "error_margin", *limits, *waits))
+    given = mapping(where, options, (*LIMITS, "interval", "max_wait", "on_inconclusive"), EXAMPLE)
     if "min_requests" not in given:
         raise InputError(
             f"{where}.min_requests: missing. Give how many requests each side has to answer before a step can pass: "
             "200 show 5 % of errors, 2000 show 2 %."
         )
-
-    def number(key: str, low: float, high: float, part: float = 1) -> float | None:
-        return _number(f"{where}.{key}", given[key], low, high) * part if key in given else None
-
-    margin = number("error_margin", 0, 100, 0.01)
     last = given.get("on_inconclusive", canary.on_inconclusive)
     if last not in ("abort", "pause"):
         raise InputError(f"{where}.on_inconclusive: {last!r} is not abort or pause. Too few requests never promote.")
-    return Canary(
-        canary.steps,
-        canary.sticky,
-        canary.header,
-        Analysis(
-            min_requests=int(_number(f"{where}.min_requests", given["min_requests"], 1, 1_000_000, whole=True)),
-            error_margin=Analysis.error_margin if margin is None else margin,
-            max_error_rate=number("max_error_rate", 0, 100, 0.01),
-            max_p95_ratio=number("max_p95_ratio", 1, 100),
-            max_p99_ratio=number("max_p99_ratio", 1, 100),
-            max_p95=number("max_p95_ms", 1, 120_000, 0.001),
-            max_p99=number("max_p99_ms", 1, 120_000, 0.001),
-        ),
-        interval=int(_number(f"{where}.interval", given.get("interval", canary.interval), 1, 3600, whole=True)),
-        max_wait=int(_number(f"{where}.max_wait", given.get("max_wait", canary.max_wait), 0, 86400, whole=True)),
+    return replace(
+        canary,
+        analysis=parse_limits(where, given, Analysis(min_requests=1)),
+        interval=int(decimal(f"{where}.interval", given.get("interval", canary.interval), 1, 3600, whole=True)),
+        max_wait=int(decimal(f"{where}.max_wait", given.get("max_wait", canary.max_wait), 0, 86400, whole=True)),
         on_inconclusive=last,
     )
 
 
-def _number(where: str, value: object, low: float, high: float, *, whole: bool = False, remedy: str = "") -> float:
+def parse_limits(where: str, given: Mapping[str, Any], default: Analysis) -> Analysis:
+    """What a release must hold to; `default` says it where `given` does not."""
+
+    def limit(key: str, low: float, high: float, part: float = 1) -> float | None:
+        return decimal(f"{where}.{key}", given[key], low, high) * part if key in given else None
+
+    asked = {
+        "error_margin": limit("error_margin", 0, 100, 0.01),
+        "max_error_rate": limit("max_error_rate", 0, 100, 0.01),
+        "max_p95_ratio": limit("max_p95_ratio", 1, 100),
+        "max_p99_ratio": limit("max_p99_ratio", 1, 100),
+        "max_p95": limit("max_p95_ms", 1, 120_000, 0.001),
+        "max_p99": limit("max_p99_ms", 1, 120_000, 0.001),
+    }
+    least = given.get("min_requests", default.min_requests)
+    return replace(
+        default,
+        min_requests=int(decimal(f"{where}.min_requests", least, 1, 1_000_000, whole=True)),
+        **{key: value for key, value in asked.items() if value is not None},
+    )
+
+
+def decimal(where: str, value: object, low: float, high: float, *, whole: bool = False, remedy: str = "") -> float:
     try:
         number = float(str(value))
     except ValueError:

@@ -4,31 +4,31 @@
 #
 # Private to this collection: it may change without notice.
 
-"""The team's compose file, normalised by Compose, becomes a base project and the project of a release."""
+"""The parts of a compose file become a base project and the project of a release."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from ansible_collections.daffathan.platform.plugins.module_utils._audit.compose import published_beyond_loopback
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout import configs
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
     LABEL,
     App,
-    InputError,
     Release,
     canonical_hash,
     project_name,
     secret_fingerprint,
 )
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.parts import Model, Parts
 
-Model = dict[str, Any]
-
-# What belongs to a single container or to the team's laptop, and is decided by the platform in a release.
+# A digest that begins so is the id of an image that came from no registry.
 LOCAL_IMAGE = "image:"
-DROPPED_KEYS = ("ports", "container_name", "depends_on", "build", "deploy", "scale", "profiles", "links", "networks")
+# What a project that is made of a compose file does not need: it was built, chosen and pinned by then.
+SETTLED_KEYS = ("build", "develop", "profiles", "pull_policy")
+# What belongs to a single container or to the team's laptop, and is decided by the platform in a release.
+DROPPED_KEYS = (*SETTLED_KEYS, "ports", "depends_on", "deploy", "scale", "links", "networks")
 
 
 @dataclass(frozen=True)
@@ -67,108 +67,6 @@ class Volume:
     name: str
     driver: str
     options: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class Parts:
-    """A checked compose model, cut in two. Images are as the team wrote them."""
-
-    base: Mapping[str, Model]
-    swapped: Mapping[str, Model]
-    model: Model
-
-    @property
-    def images(self) -> dict[str, str]:
-        """Reference of the image of every service."""
-        return {name: str(service["image"]) for name, service in {**self.base, **self.swapped}.items()}
-
-
-def split(model: Model, app: App) -> Parts:
-    """Check the normalised model against the app and cut it in two."""
-    services: dict[str, Model] = model.get("services") or {}
-    swapped_names = {service.name for service in app.services} | {job.service for job in app.jobs}
-    missing = sorted(swapped_names - set(services))
-    if missing:
-        raise InputError(
-            f"services.{missing[0]}: the compose file has no service of this name. It has "
-            f"{', '.join(sorted(services)) or 'none'}."
-        )
-    published = published_beyond_loopback(model)
-    if published:
-        raise InputError(f"compose file: {published[0].evidence} {published[0].remediation}")
-    _check_networks(model)
-    for name, service in sorted(services.items()):
-        _check_service(name, service, name in swapped_names, swapped_names)
-    for name, secret in sorted((model.get("secrets") or {}).items()):
-        _check_secret(name, secret, app)
-    for job in app.jobs:
-        service = services[job.service]
-        if job.command is None and not service.get("command") and not service.get("entrypoint"):
-            raise InputError(
-                f"{job.name}.job: the compose file has no `command` for service {job.service}, so that what its image "
-                "starts by itself would have to end. Add the command of the job there."
-            )
-    unused = sorted(set(app.secrets) - set(model.get("secrets") or {}))
-    if unused:
-        raise InputError(
-            f"secrets.{unused[0]}: no service of the compose file uses a top-level secret of this name. "
-            f"Add it there, or remove it here."
-        )
-    return Parts(
-        base={name: service for name, service in services.items() if name not in swapped_names},
-        swapped={name: services[name] for name in sorted(swapped_names)},
-        model=model,
-    )
-
-
-def _check_networks(model: Model) -> None:
-    for key, network in sorted((model.get("networks") or {}).items()):
-        if (network or {}).get("driver") == "host" or (network or {}).get("name") == "host":
-            raise InputError(
-                f"compose file: network {key} is the host's own, which puts ports past the firewall and the gateway. "
-                "Remove it."
-            )
-
-
-def _check_service(name: str, service: Model, swapped: bool, swapped_names: set[str]) -> None:
-    mode = str(service.get("network_mode") or "")
-    if mode == "host":
-        raise InputError(
-            f"compose file: service {name} has network_mode: host, which puts its ports past the firewall and the "
-            "gateway. Remove network_mode."
-        )
-    if mode and (swapped or mode.startswith(("service:", "container:"))):
-        raise InputError(
-            f"compose file: service {name} has network_mode: {mode}. Remove it: the platform makes the network."
-        )
-    if not service.get("image"):
-        raise InputError(
-            f"compose file: service {name} has no `image`. Build and push the image beforehand and name it: "
-            "a server does not build."
-        )
-    for key in ("pid", "ipc", "volumes_from"):
-        value = service.get(key)
-        for reference in value if isinstance(value, list) else [value or ""]:
-            kind, dummy, rest = str(reference).partition(":")
-            other = rest.partition(":")[0] if kind == "service" else kind
-            if other in swapped_names or (swapped and str(reference).startswith("service:")):
-                raise InputError(
-                    f"compose file: service {name} has {key}: {reference}, which ties it to a service that is swapped."
-                )
-
-
-def _check_secret(name: str, secret: Model, app: App) -> None:
-    if name in app.secrets:
-        return
-    if secret.get("file"):
-        raise InputError(
-            f"secrets.{name}: missing. The compose file has a secret of this name; give its value in `secrets`, "
-            "from a vault."
-        )
-    kind = "external" if secret.get("external") else "environment" if "environment" in secret else "content"
-    raise InputError(
-        f"secrets.{name}: missing. The compose file takes it from `{kind}`; give its value in `secrets` instead."
-    )
 
 
 def secret_files(services: Mapping[str, Model]) -> list[SecretFile]:
@@ -216,28 +114,39 @@ def _used(services: Mapping[str, Model], section: str, model: Model) -> Model:
     return {name: value for name, value in (model.get(section) or {}).items() if name in names}
 
 
+def _networks(service: Model, model: Model) -> set[str]:
+    """The networks of a service that stay beside the private one, which takes the place of the default one."""
+    default = (model.get("networks") or {}).get("default") or {}
+    return set(service.get("networks") or {}) - (set() if default.get("external") else {"default"})
+
+
 def _resources(service: Model) -> Model:
     """The part of `deploy` that a single container has."""
     return copy.deepcopy((service.get("deploy") or {}).get("resources") or {})
 
 
-def base_model(app: App, parts: Parts, pinned: Mapping[str, str], secrets_dir: str, key: bytes) -> Model | None:
-    """The project of the services that are never swapped, or None where there are none."""
+def base_model(app: App, parts: Parts, pinned: Mapping[str, str], files: str, key: bytes) -> Model | None:
+    """The project of the services that are never swapped, or None where there are none.
+
+    :param files: the directory of the files of secrets and configs
+    """
     if not parts.base:
         return None
     services: Model = {}
     secrets: Model = {}
     for name, original in sorted(parts.base.items()):
-        service = copy.deepcopy(original)
+        service = {k: copy.deepcopy(v) for k, v in original.items() if k not in SETTLED_KEYS}
         service["image"] = pinned[name]
-        service.pop("build", None)
         if isinstance(service.get("depends_on"), dict):
             service["depends_on"] = {k: v for k, v in service["depends_on"].items() if k in parts.base}
+        if service.get("links"):
+            # The gateway answers to the name of a swapped service.
+            service["links"] = [link for link in service["links"] if str(link).partition(":")[0] in parts.base]
         if not service.get("network_mode"):
             networks = dict(service.get("networks") or {})
-            private = networks.pop("default", None)
-            service["networks"] = {**networks, "private": private}
-        _with_secrets(name, service, secrets_dir, secrets)
+            others = {k: networks.pop(k) for k in sorted(_networks(service, parts.model))}
+            service["networks"] = {**others, "private": networks.pop("default", None)}
+        _with_secrets(name, service, f"{files}/secrets", secrets)
         labels = {f"{LABEL}.app": app.name, f"{LABEL}.service": name, f"{LABEL}.base": "true"}
         mine = secret_files({name: original})
         if mine:
@@ -246,13 +155,14 @@ def base_model(app: App, parts: Parts, pinned: Mapping[str, str], secrets_dir: s
             labels[f"{LABEL}.secrets"] = canonical_hash(fingerprints)[:16]
         service["labels"] = {**(service.get("labels") or {}), **labels}
         services[name] = service
-    networks = {k: v for k, v in _used(parts.base, "networks", parts.model).items() if k != "default"}
+    stay: set[str] = set().union(*(_networks(service, parts.model) for service in parts.base.values()))
+    networks = {k: v for k, v in _used(parts.base, "networks", parts.model).items() if k in stay}
     return _document(
         app.name,
         services,
         networks={**networks, "private": {"name": app.network, "external": True}},
         volumes=_used(parts.base, "volumes", parts.model),
-        configs=_used(parts.base, "configs", parts.model),
+        configs=configs.with_files(parts.base.values(), parts.configs, files),
         secrets=secrets,
     )
 
@@ -266,7 +176,7 @@ def release_hash(app: App, parts: Parts, pinned: Mapping[str, str], key: bytes) 
         content[name] = {
             "service": dict(service, image=pinned[name]),
             "resources": _resources(original),
-            "networks": sorted(set(original.get("networks") or {}) - {"default"}),
+            "networks": sorted(_networks(original, parts.model)),
             "secrets": {secret: secret_fingerprint(key, secret, app.secrets[secret]) for secret in sorted(mine)},
         }
         for runs in (service for service in app.services if service.name == name):
@@ -276,7 +186,7 @@ def release_hash(app: App, parts: Parts, pinned: Mapping[str, str], key: bytes) 
             "services": content,
             **({"jobs": {job.name: [job.service, job.command] for job in app.jobs}} if app.jobs else {}),
             "volumes": _used(parts.swapped, "volumes", parts.model),
-            "configs": _used(parts.swapped, "configs", parts.model),
+            "configs": configs.fingerprints(parts.swapped.values(), parts.configs),
         }
     )
 
@@ -305,7 +215,9 @@ def release_model(app: App, parts: Parts, release: Release, directory: str) -> M
     services: Model = {}
     secrets: Model = {}
     project = project_name(app.name, release.id)
-    shared = set(_used(parts.base, "networks", parts.model)) - {"default"}
+    outside = {key for key, value in (parts.model.get("networks") or {}).items() if (value or {}).get("external")}
+    # Networks that swapped services alone have among them are of no use beside the private one.
+    shared = set(_used(parts.base, "networks", parts.model)) | outside
 
     def container(name: str, known_as: str, endpoint: Model | None) -> Model:
         original = parts.swapped[name]
@@ -322,7 +234,7 @@ def release_model(app: App, parts: Parts, release: Release, directory: str) -> M
             "restart": "no",
             "networks": {
                 "private": endpoint,
-                **{k: None for k in sorted(set(original.get("networks") or {}) & shared)},
+                **{k: None for k in sorted(_networks(original, parts.model) & shared)},
             },
             "labels": {
                 **(original.get("labels") or {}),
@@ -351,7 +263,7 @@ def release_model(app: App, parts: Parts, release: Release, directory: str) -> M
     external = {
         key: {"name": value.get("name") or f"{app.name}_{key}", "external": True}
         for key, value in (parts.model.get("networks") or {}).items()
-        if key in shared
+        if key in shared and any(key in _networks(service, parts.model) for service in parts.swapped.values())
     }
     volumes = {
         key: {"name": value.get("name") or key, "external": True}
@@ -362,7 +274,7 @@ def release_model(app: App, parts: Parts, release: Release, directory: str) -> M
         services,
         networks={**external, "private": {"name": app.network, "external": True}},
         volumes=volumes,
-        configs=_used(parts.swapped, "configs", parts.model),
+        configs=configs.with_files(parts.swapped.values(), parts.configs, directory),
         secrets=secrets,
     )
 

@@ -29,6 +29,17 @@ class Observed:
     healthy: int
 
 
+@dataclass(frozen=True)
+class Ill:
+    """A service that may be ill, and why."""
+
+    service: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"service {self.service}: {self.why}"
+
+
 class Driver(Protocol):
     """Every verb may be called again after an interruption. A verb that fails raises RolloutError.
 
@@ -99,8 +110,11 @@ class Driver(Protocol):
     def shift(self, release: Release, route: Route, split: Split | None = None) -> str:
         """Let the gateway load a configuration that names the release, and a canary; the generation it was given."""
 
-    def traffic(self, since: datetime) -> Mapping[str, Pool]:
-        """What users that were shared out between two releases were answered since then, by the release's id."""
+    def traffic(self, since: datetime, until: datetime | None = None, *, drawn: bool = True) -> Mapping[str, Pool]:
+        """What was answered in that time, by the release's id.
+
+        :param drawn: only to users that were shared out between two releases
+        """
 
     def forget(self) -> None:
         """Let the gateway drop the app."""
@@ -114,11 +128,11 @@ class Driver(Protocol):
     def drain(self, release: Release) -> Mapping[str, Any]:
         """Wait until nothing reaches the release any more, or its time is over; what was seen."""
 
-    def unwell(self, release: Release) -> str | None:
-        """Why a release that serves may be ill; raise where a container ended, or was started again."""
+    def unwell(self, release: Release) -> Ill | None:
+        """What of a release that serves may be ill; raise where a container ended, or was started again."""
 
-    def answers(self, release: Release, since: datetime) -> tuple[int, int]:
-        """Requests that the gateway sent to the release since then, and how many of the answers were errors."""
+    def words(self, release: Release) -> str:
+        """The end of the log of a container, for an error message."""
 
     def stop(self, release: Release) -> None: ...
 

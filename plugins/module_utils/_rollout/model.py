@@ -26,6 +26,9 @@ SCHEMA_PLACE = "{version}"
 # What the gateway takes the bytes for that callers send to the port of a service.
 HTTP, TCP = PROTOCOLS = ("http", "tcp")
 
+# In place of a path of `health`: a service that takes connections is ready.
+OPEN_PORT = "port"
+
 LABEL = "daffathan"
 GATEWAY = "daffathan-gateway"
 

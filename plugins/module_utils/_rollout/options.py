@@ -15,6 +15,7 @@ from typing import Any
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
     HTTP,
     MIGRATIONS,
+    OPEN_PORT,
     PROTOCOLS,
     SCHEMA_PLACE,
     TCP,
@@ -90,14 +91,16 @@ def parse_service(name: str, options: object) -> Service:
         if not isinstance(route, str) or not ROUTE.fullmatch(route):
             raise InputError(f"{where}.routes: {route!r} is not a path prefix like / or /api/.")
     health = given.get("health")
-    if health is not None and (not isinstance(health, str) or not re.fullmatch(r"/[!-~]*", health)):
-        raise InputError(f"{where}.health: {health!r} is not a path like /health.")
+    if health is not None and (not isinstance(health, str) or not re.fullmatch(rf"/[!-~]*|{OPEN_PORT}", health)):
+        raise InputError(f"{where}.health: {health!r} is not a path like /health, nor `{OPEN_PORT}` for an open port.")
     strategy = given.get("strategy", "blue_green")
     if strategy not in STRATEGIES:
         raise InputError(f"{where}.strategy: {strategy!r} is not one of {', '.join(STRATEGIES)}.")
     for key in ("surge", "unavailable"):
         if key in given and strategy != "rolling":
-            raise InputError(f"{where}.{key}: is for `strategy: rolling`, not for {strategy}. Remove it.")
+            raise InputError(
+                f"{where}.{key}: {given[key]!r} is for `strategy: rolling`, not for {strategy}. Remove it."
+            )
     if strategy == "rolling" and worker:
         raise InputError(
             f"{where}.strategy: rolling for a service without `port`, which is a worker that takes no requests. Remove "
@@ -106,7 +109,9 @@ def parse_service(name: str, options: object) -> Service:
     protocol = _parse_protocol(where, given, strategy)
     replicas = parse_number(f"{where}.replicas", given.get("replicas", 1), 1, 50)
     surge = parse_number(f"{where}.surge", given.get("surge", 1), 0, 50)
-    unavailable = parse_number(f"{where}.unavailable", given.get("unavailable", 0), 0, replicas - 1)
+    # The compose file may say how many there are.
+    most = replicas - 1 if "replicas" in given else 49
+    unavailable = parse_number(f"{where}.unavailable", given.get("unavailable", 0), 0, most)
     if not surge and not unavailable:
         raise InputError(
             f"{where}.surge: 0 with `unavailable` 0, so that nothing could be replaced. Raise one of them."
@@ -247,6 +252,8 @@ def parse_app(options: Mapping[str, Any]) -> App:
     owner: dict[str, str] = {}
     for service in services:
         for route in service.routes:
+            if owner.get(route) == service.name:
+                raise InputError(f"services.{service.name}.routes: {route} is there twice. Remove one of them.")
             if route in owner:
                 raise InputError(
                     f"services: {owner[route]} and {service.name} both claim the route {route}. Give each its own "

@@ -79,12 +79,12 @@ class Rollout:
         state = self.driver.load()
         if state.trial is not None:
             # Whether it is still wanted is for the caller to say.
-            return self._prune(state)
+            return state
         if state.candidate is not None and not plan.held(state):
             with self.journal.step("recover", release=state.candidate.id) as outcome:
                 state = self._settle(state, state.candidate, outcome)
         if plan.held(state):
-            return self._prune(state)
+            return state
         if state.phase == "remove":
             if not self._serves(state.live):
                 self.remove()
@@ -92,7 +92,7 @@ class Rollout:
             # A removal that has not reached the traffic is given up: what serves is replaced, not torn down first.
             with self.journal.step("recover", release=state.live.id if state.live else None) as outcome:
                 outcome["outcome"] = "removal given up"
-        return self._finish(state) if state.phase != "idle" else self._prune(self.jobs.collect(state))
+        return self._finish(state) if state.phase != "idle" else self.jobs.collect(state)
 
     def _serves(self, release: Release | None) -> bool:
         """Whether the gateway names the release, in its file or in what it has loaded."""
@@ -246,6 +246,16 @@ class Rollout:
             state = self._switch(state, target, route, self.driver.resume)
         return self._finish(state)
 
+    def prune(self) -> State:
+        """Remove the releases that are kept no more, and what a release left that is not known."""
+        return self._prune(self.driver.load())
+
+    def orphans(self, state: State) -> list[str]:
+        """Releases that have containers or files and are not kept."""
+        keep = {release.id for release in (*state.kept, state.candidate) if release is not None}
+        # What the gateway names is never removed, whatever the state says.
+        return sorted((set(self.driver.inventory()) | set(self.driver.release_files())) - keep - self._named())
+
     def reroute(self, route: Route) -> State:
         """The live release stays, the gateway learns other domains, routes or limits."""
         state = self.driver.load()
@@ -330,7 +340,8 @@ class Rollout:
         bake = state.bake if state.bake.since else replace(state.bake, since=self.now().isoformat())
         state = self._save(replace(state, bake=bake))
         with self.journal.step("bake", release=candidate.id) as outcome:
-            outcome.update(watch(self.driver, candidate, bake, self.now, self.sleep, self.journal.progress.waits))
+            tell = self.journal.progress.waits
+            outcome["answered"] = watch(self.driver, state.live, candidate, bake, self.now, self.sleep, tell)
         return state
 
     def _swap(self, state: State, part: Release, start: Callable[[Release], None]) -> None:
@@ -412,13 +423,11 @@ class Rollout:
             outcome["drained"] = self.drained
 
     def _prune(self, state: State) -> State:
-        number = state.keep if self.keep is None else self.keep
-        if number is not None and len(state.kept) > number:
-            # The live one and the one before are always kept.
-            state = self._save(replace(state, older=state.older[: max(0, number - 2)]))
-        keep = {release.id for release in (*state.kept, state.candidate) if release is not None}
-        # What the gateway names is never removed, whatever the state says.
-        orphans = sorted((set(self.driver.inventory()) | set(self.driver.release_files())) - keep - self._named())
+        surplus = plan.surplus(state, state.keep if self.keep is None else self.keep)
+        if surplus:
+            # Before they go: nobody can return to them from here on.
+            state = self._save(replace(state, older=tuple(each for each in state.older if each not in surplus)))
+        orphans = self.orphans(state)
         if orphans:
             with self.journal.step("prune", releases=orphans):
                 for release in orphans:

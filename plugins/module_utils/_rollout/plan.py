@@ -43,11 +43,16 @@ class Desired:
     images: Mapping[str, str]
     base_images: Mapping[str, str]
     canary: Canary | None = None
+    # How many releases are to outlive the run.
+    keep: int | None = None
 
 
 @dataclass(frozen=True)
 class Current:
-    """What was found. `gateway_lost` is true where the gateway lacks the app's network or an alias."""
+    """What was found. `gateway_lost` is true where the gateway lacks the app's network or an alias.
+
+    `orphans` are releases that have containers or files and are not kept.
+    """
 
     state: State
     observed: Mapping[str, Observed]
@@ -55,12 +60,13 @@ class Current:
     loaded: str | None
     base_running: bool = True
     gateway_lost: bool = False
+    orphans: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Operation:
     """`kind` is what is done: recover, base, release, canary, promote, switch, finalize, abort, route, contract,
-    rollback or remove.
+    prune, rollback or remove.
     """
 
     kind: str
@@ -231,7 +237,10 @@ def plan_present(current: Current, desired: Desired, *, hold: bool = False) -> l
     elif release_of(current.written) != live.id or current.loaded != current.written:
         operations.append(Operation("route", "load the app into the gateway"))
     if not any(operation.kind == "release" for operation in operations):
+        # A release that replaces another prunes by itself.
+        gone = [*(release.id for release in surplus(state, desired.keep)), *current.orphans]
         operations += _contract(state)
+        operations += [Operation("prune", f"remove what is kept no more: {', '.join(gone)}")] if gone else []
     return operations
 
 
@@ -257,6 +266,11 @@ def _away(state: State, candidate: Release) -> str:
     if state.phase == "switched":
         return f"switch back from {candidate.id} to {state.live.id if state.live else 'nothing'}"
     return f"take {candidate.id} away, which is prepared"
+
+
+def surplus(state: State, keep: int | None) -> tuple[Release, ...]:
+    """The releases that are one too many. The live one and the one before are always kept."""
+    return state.older[max(0, keep - 2) :] if keep is not None and len(state.kept) > keep else ()
 
 
 def _go_on(state: State, candidate: Release) -> list[Operation]:

@@ -22,7 +22,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.journa
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import Release, RolloutError
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.progress import Waiting
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import Route, State, Trial
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.watch import FAILURES
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.watch import Complaints, explain
 
 UNSEEN = (
     "No request of a user was seen at all: where there were some, the gateway is older than this collection; run role "
@@ -72,8 +72,7 @@ class Steps:
         self.now = now
         self.sleep = sleep
         self.save = save
-        # Looks in a row at which a container of the canary did not answer.
-        self._ill = 0
+        self._complaints = Complaints()
 
     def run(self, state: State) -> State:
         """The state has passed all steps, or waits for a person. :raises CanaryAborted: the canary is bad."""
@@ -136,10 +135,11 @@ class Steps:
             ill = self.driver.unwell(plan.beside(parts.candidate, workers=False))
         except RolloutError as error:
             return Verdict(analysis.ABORT, str(error))
-        self._ill = self._ill + 1 if ill else 0
-        if ill:
-            waiting = analysis.INCONCLUSIVE if over else analysis.CONTINUE
-            return Verdict(analysis.ABORT if self._ill >= FAILURES else waiting, ill)
+        why = self._complaints.add(ill)
+        if ill is not None and why is not None:
+            return Verdict(analysis.ABORT, why, detail=self.driver.words(parts.candidate.only([ill.service])))
+        if ill is not None:
+            return Verdict(analysis.INCONCLUSIVE if over else analysis.CONTINUE, str(ill))
         if parts.policy.analysis is None:
             return Verdict(analysis.PROMOTE, "its containers are healthy")
         pools = self.driver.traffic(datetime.fromisoformat(str(parts.trial.since)))
@@ -155,12 +155,16 @@ class Steps:
             canary=analysis.describe(canary),
             stable=analysis.describe(stable),
         )
+        if verdict.kind == analysis.ABORT:
+            return replace(verdict, detail=explain(self.driver, parts.candidate, canary, latency=verdict.latency))
         return verdict
 
     def _raise_if_bad(self, parts: Parts, verdict: Verdict) -> None:
         if verdict.kind == analysis.ABORT:
             weight = parts.policy.steps[parts.trial.step].weight
-            raise CanaryAborted(f"canary {parts.candidate.id}, met by {weight} % of the users: {verdict.why}.")
+            raise CanaryAborted(
+                f"canary {parts.candidate.id}, met by {weight} % of the users: {verdict.why}.{verdict.detail}"
+            )
 
 
 def _waiting(parts: Parts, step: Step, left: float, verdict: Verdict) -> Waiting:

@@ -8,22 +8,49 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout import blame
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout import canary as analysis
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.bake import Bake
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.driver import Driver
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary import Pool
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.driver import Driver, Ill
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import Release, RolloutError
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.progress import Tell, Waiting, plural, silent
 
 LOOK = 1.0
-# A service that does not answer once may have been busy; what does not answer so often in a row is ill.
-FAILURES = 3
+# A service that does not answer once may have been busy. One that does not so often in a row is ill, and so is one
+# that answers now and then: so many bad looks among the last ones.
+IN_A_ROW = 3
+AMONG, LAST = 5, 10
+# Seconds before the switch that a release is compared with.
+LEAST_BEFORE, MOST_BEFORE = 60, 300
+
+
+class Complaints:
+    """What was said of a release, look by look."""
+
+    def __init__(self) -> None:
+        self._bad: deque[bool] = deque(maxlen=LAST)
+        self._row = 0
+
+    def add(self, ill: Ill | None) -> str | None:
+        """Why the release is known to be ill by now; None while that is not known."""
+        self._bad.append(ill is not None)
+        self._row = self._row + 1 if ill is not None else 0
+        if ill is not None and self._row >= IN_A_ROW:
+            return f"{ill}, {self._row} times in a row"
+        if ill is not None and sum(self._bad) >= AMONG:
+            return f"{ill}, at {sum(self._bad)} of the last {len(self._bad)} looks: it is healthy now and then"
+        return None
 
 
 def watch(
     driver: Driver,
+    old: Release | None,
     release: Release,
     bake: Bake,
     now: Callable[[], datetime],
@@ -32,25 +59,36 @@ def watch(
 ) -> dict[str, Any]:
     """Return what was seen once the time is over; raise as soon as the release is known to be bad."""
     since = datetime.fromisoformat(bake.since) if bake.since else now()
-    failures = requests = errors = 0
+    complaints, before = Complaints(), Pool()
+    if old is not None and bake.limits.compares:
+        window = timedelta(seconds=min(MOST_BEFORE, max(LEAST_BEFORE, bake.seconds)))
+        before = driver.traffic(since - window, since, drawn=False).get(old.id, Pool())
     while True:
         left = bake.seconds - (now() - since).total_seconds()
-        why = driver.unwell(release)
-        failures = failures + 1 if why else 0
-        if failures >= FAILURES:
-            raise RolloutError(f"bake: {why}, {failures} times in a row after the switch.")
-        requests, errors = driver.answers(release, since)
-        if requests >= bake.min_requests and errors > bake.max_error_rate * requests:
+        ill = driver.unwell(release)
+        why = complaints.add(ill)
+        if ill is not None and why is not None:
+            raise RolloutError(f"bake: {why} after the switch.{driver.words(release.only([ill.service]))}")
+        after = driver.traffic(since, drawn=False).get(release.id, Pool())
+        broken = analysis.broken(before, after, bake.limits, over=left <= 0)
+        if broken is not None:
             raise RolloutError(
-                f"bake: {errors} of {requests} requests ({errors / requests:.1%}) got an answer of 500 or above since "
-                f"the switch, limit {bake.max_error_rate:.1%} (`bake.max_error_rate`)."
+                f"bake: {broken.text}, since the switch.{explain(driver, release, after, latency=broken.latency)}"
             )
         if left <= 0:
-            return {"requests": requests, "errors": errors}
-        tell(_waiting, left, why, requests, errors)
+            return analysis.describe(after)
+        tell(_waiting, left, ill, after)
         sleep(min(LOOK, left))
 
 
-def _waiting(left: float, why: str | None, requests: int, errors: int) -> Waiting:
-    seen = f"{left:.0f} s left, {errors} of {plural(requests, 'request')} failed"
-    return Waiting((why,) if why else (), f"{seen}; {why}" if why else seen)
+def _waiting(left: float, ill: Ill | None, after: Pool) -> Waiting:
+    seen = f"{left:.0f} s left, {after.errors} of {plural(after.requests, 'request')} failed"
+    return Waiting((str(ill),) if ill else (), f"{seen}; {ill}" if ill else seen)
+
+
+def explain(driver: Driver, release: Release, pool: Pool, *, latency: bool) -> str:
+    """Which requests and which service are to blame, and what that service says."""
+    found = blame.worst(pool, latency=latency)
+    service = blame.guilty(release, found)
+    said = driver.words(release.only([service])) if service is not None else ""
+    return blame.describe(release, found, latency=latency) + said

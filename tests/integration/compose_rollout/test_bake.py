@@ -6,37 +6,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import subprocess
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.support.lab import Host, inside, wait_until
-from tests.support.rollout import APPS, SOCKETS, Call, ask, assert_settled, containers_of, killed_at, rollout
-
-APP = "oven"
-DOMAIN = "oven.example.test"
-COMPOSE = f"/root/{APP}.yml"
-IMAGE = "registry.lab:5000/daffathan/api"
-
-
-def oven(host: Host, version: str, *, tag: str = "1.0.0", **options: Any) -> dict[str, Any]:
-    """The options for a version; one that is called `bad` has no database for what the clients ask."""
-    environment = {"PORT": "3001", "PREFIX": "/api", "VERSION": version}
-    environment |= {"DATABASE_HOST": "nowhere.invalid"} if version == "bad" else {}
-    model = json.dumps({"services": {"api": {"image": f"{IMAGE}:{tag}", "environment": environment}}})
-    host.run("sh", "-c", 'printf %s "$1" > "$2"', "sh", model, COMPOSE)
-    times = {"start_timeout": 20, "drain_timeout": 2, "stop_timeout": 5}
-    return {
-        "app": APP,
-        "compose_file": COMPOSE,
-        "domains": [DOMAIN],
-        "services": {"api": {"port": 3001, "routes": ["/api/"], "health": "/health", **times}},
-        **options,
-    }
+from tests.support.lab import Host, wait_until
+from tests.support.oven import APP, oven, version
+from tests.support.rollout import APPS, Call, assert_settled, containers_of, killed_at, rollout
 
 
 @pytest.fixture
@@ -45,38 +22,6 @@ def app(platform_host: Host) -> Iterator[dict[str, Any]]:
     assert not result["failed"], result["msg"]
     yield result
     rollout(platform_host, {"app": APP, "state": "absent"})
-
-
-@contextlib.contextmanager
-def clients(host: Host) -> Iterator[None]:
-    """Somebody asks the app for what needs its database, twenty times a second."""
-    asking = "/run/asking"
-    ask_once = f"curl --silent --output /dev/null --unix-socket {SOCKETS}/public/http.sock http://{DOMAIN}/api/notes"
-    host.run("touch", asking)
-    process = subprocess.Popen(
-        inside(host.name, "sh", "-c", f"while test -e {asking}; do {ask_once}; sleep 0.05; done")
-    )
-    try:
-        yield
-    finally:
-        host.run("rm", asking)
-        process.wait(timeout=30)
-
-
-def version(host: Host) -> str:
-    return str(json.loads(ask(host, DOMAIN, "/api/version"))["version"])
-
-
-def test_release_whose_answers_are_errors_is_switched_back_from(platform_host: Host, app: dict[str, Any]) -> None:
-    host = platform_host
-    with clients(host):
-        result = rollout(host, oven(host, "bad", bake={"seconds": 60, "min_requests": 20}))
-    assert result["failed"]
-    for word in ("got an answer of 500 or above", "limit 5.0%", f"{app['release']} keeps serving"):
-        assert word in result["msg"], result["msg"]
-    state = assert_settled(host, APP, {"api": 1})
-    assert state["live"]["id"] == app["release"]
-    assert (state["history"][-1]["event"], version(host)) == ("failed", "1")
 
 
 def test_release_that_ends_after_the_switch_is_switched_back_from(platform_host: Host, app: dict[str, Any]) -> None:
@@ -123,6 +68,22 @@ def test_as_many_releases_and_images_stay_as_are_asked_for(platform_host: Host, 
     assert (back["release"], version(host)) == (ids[1], "2")
     gone = rollout(host, {"app": APP, "state": "rolled_back", "release": ids[0]})
     assert gone["failed"] and f"Kept are: {ids[3]}, {ids[2]}" in gone["msg"], gone["msg"]
+
+
+def test_fewer_releases_are_kept_at_once_and_that_is_a_change(platform_host: Host, app: dict[str, Any]) -> None:
+    host = platform_host
+    for name in ("2", "3"):
+        result = rollout(host, oven(host, name, keep_releases=3))
+        assert not result["failed"], result["msg"]
+    before = containers_of(host, APP)
+    planned = rollout(host, oven(host, "3"), "--check")
+    assert planned["changed"] and containers_of(host, APP) == before
+    pruned = rollout(host, oven(host, "3"))
+    for each in (planned, pruned):
+        assert [(each["kind"], app["release"] in each["text"]) for each in each["operations"]] == [("prune", True)]
+    assert pruned["changed"] and pruned["release"] == result["release"] and len(pruned["kept"]) == 1
+    assert_settled(host, APP, {"api": 1})
+    assert not rollout(host, oven(host, "3"))["changed"]
 
 
 def test_host_without_room_is_refused_with_figures(platform_host: Host, app: dict[str, Any]) -> None:

@@ -87,6 +87,13 @@ def looks(host: Host) -> list[dict[str, Any]]:
     return [line for line in journal(host) if line["event"] == "look"]
 
 
+def gateway_log(host: Host, since: str) -> list[dict[str, Any]]:
+    """What the gateway wrote of the requests of the app since then."""
+    lines = host.run("docker", "logs", "--since", since, "daffathan-gateway").splitlines()
+    entries = [json.loads(line) for line in lines if line.startswith("{")]
+    return [entry for entry in entries if entry["app"] == APP]
+
+
 def users(host: Host) -> dict[str, Any]:
     return dict(json.loads(host.run("python3", "-c", USERS, SITE)))
 
@@ -136,9 +143,18 @@ def test_errors_abort_the_canary_within_its_first_window(platform_host: Host) ->
     assert state["history"][-1]["event"] == "aborted"
     last = looks(host)[-1]
     assert last["verdict"] == "abort" and last["stable"]["errors"] == 0, last
-    # In half the window, and nothing failed but what the canary failed while it was there.
+    # In half the first window, and "Most often" tells what a person has to look at.
     assert len(looks(host)) < 60, looks(host)
-    assert 3 <= report.failed <= last["canary"]["errors"] + 5, report.describe()
+    assert [line["weight"] for line in journal(host) if (line["step"], line["event"]) == ("canary", "begin")] == [50]
+    assert "(service api: " in result["msg"], result["msg"]
+    # Nothing failed but what the canary failed, and no more users met it than by its weight, give or take what chance
+    # does: each request of the load is a user of its own.
+    drawn = [line for line in gateway_log(host, journal(host)[0]["at"]) if line["chosen"] == "weight"]
+    met = [line for line in drawn if line["release"] != before]
+    assert len(met) <= 0.5 * len(drawn) + 4 * (0.25 * len(drawn)) ** 0.5, (len(met), len(drawn))
+    assert not [line for line in drawn if line["status"] >= 500 and line["release"] == before]
+    assert 3 <= report.failed == len([line for line in met if line["status"] >= 500]), report.describe()
+    assert report.failed <= 0.05 * len(met) + 1, (report.failed, len(met))
     assert report.failed_requests == {"status": report.failed}, report.describe()
 
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
@@ -37,7 +38,6 @@ MODEL: dict[str, Any] = {
             "image": "registry.test:5000/api:1.0.0",
             "environment": {"PORT": "3001"},
             "ports": [{"mode": "ingress", "host_ip": "127.0.0.1", "target": 3001, "published": "3001"}],
-            "container_name": "my-api",
             "depends_on": {"db": {"condition": "service_healthy", "required": True}},
             "restart": "always",
             "build": {"context": "/src"},
@@ -65,8 +65,21 @@ MODEL: dict[str, Any] = {
 }
 
 
+Change = Callable[[dict[str, Any]], Any]
+
+
 def model() -> dict[str, Any]:
     return copy.deepcopy(MODEL)
+
+
+def changed(change: Change) -> dict[str, Any]:
+    value = model()
+    change(value)
+    return value
+
+
+def set_in(service: str, key: str, value: object) -> Change:
+    return lambda m: m["services"][service].update({key: value})
 
 
 def release(colour: str = "blue") -> Release:

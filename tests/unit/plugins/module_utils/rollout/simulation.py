@@ -16,7 +16,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._backup.model i
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import state as states
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import streams
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary import Counts, Pool
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.driver import Observed
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.driver import Ill, Observed
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gateway import (
     generation,
     releases_of,
@@ -75,11 +75,13 @@ ROLLING = App(
 )
 
 
-def pool(requests: int, error_rate: float) -> Pool:
-    """Requests that took 20 ms each; so many of them failed."""
+def pool(requests: int, error_rate: float = 0.0, seconds: float = 0.02) -> Pool:
+    """Requests that took so long; so many of them failed."""
     counts = Counts()
     for number in range(requests):
-        counts.add(error=number < error_rate * requests, seconds=0.02)
+        failed = number < error_rate * requests
+        counts.add(error=failed, seconds=seconds)
+        counts.at("10.9.0.129", "GET /notes", status=503 if failed else None, seconds=seconds)
     return counts.pool()
 
 
@@ -161,9 +163,10 @@ class World:
     # Recovery points by their ids, with the schema that is in them.
     points: dict[str, int] = field(default_factory=dict)
     repository_up: bool = True
-    # What is said of a release that is watched, look by look, and the requests and errors of its answers.
+    # What is said of a release that is watched, look by look, and what each answered after the switch and before.
     complaints: list[str | None] = field(default_factory=list)
-    answers: tuple[int, int] = (100, 0)
+    answered: Mapping[str, Pool] = field(default_factory=dict)
+    answered_before: Mapping[str, Pool] = field(default_factory=dict)
     # Seconds since the test began.
     time: float = 0
     # Parts of releases that are stopped later.
@@ -411,8 +414,10 @@ class Driver:
     def fence(self, generation: str | None) -> None:
         self.effect("fence")
 
-    def traffic(self, since: datetime) -> Mapping[str, Pool]:
+    def traffic(self, since: datetime, until: datetime | None = None, *, drawn: bool = True) -> Mapping[str, Pool]:
         self.effect("traffic")
+        if not drawn:
+            return self.world.answered if until is None else self.world.answered_before
         seconds = (self.now() - since).total_seconds()
         rates = {name: self.error_rate.get(name, 0.0) for name in releases_of(generation(self.world.loaded))}
         return {name: pool(round(seconds * self.rps), rate) for name, rate in rates.items()}
@@ -422,14 +427,15 @@ class Driver:
         self.world.in_flight -= release.addresses
         return {"by": "workers", "ms": 1, "open": 0, "forced": False}
 
-    def unwell(self, release: Release) -> str | None:
+    def unwell(self, release: Release) -> Ill | None:
         self.effect("look")
         if not all(container.running for container in self.of(release)):
             raise RolloutError(f"{release.id} ended")
-        return self.world.complaints.pop(0) if self.world.complaints else None
+        why = self.world.complaints.pop(0) if self.world.complaints else None
+        return Ill("api", why) if why is not None else None
 
-    def answers(self, release: Release, since: datetime) -> tuple[int, int]:
-        return self.world.answers
+    def words(self, release: Release) -> str:
+        return f"\nLast lines of {', '.join(sorted(release.services))}"
 
     def stop(self, release: Release) -> None:
         self.effect("stop")

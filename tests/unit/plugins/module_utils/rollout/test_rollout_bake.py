@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.bake import Answers, Bake, parse_bake
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import InputError, RolloutError
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.bake import DEFAULT, Bake, parse_bake
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary import Analysis, Counts, Pool
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import InputError, Release, RolloutError
 
-from tests.unit.plugins.module_utils.rollout.simulation import Driver, Killed, World, release
+from tests.unit.plugins.module_utils.rollout.simulation import Driver, Killed, World, pool, release
 from tests.unit.plugins.module_utils.rollout.test_rollout_phases import (
     assert_settled,
     jobs,
@@ -26,7 +28,21 @@ from tests.unit.plugins.module_utils.rollout.test_rollout_phases import (
     world_after,
 )
 
-BAKE = Bake(30, max_error_rate=0.05, min_requests=20)
+BAKE = Bake(30)
+
+
+def slow(requests: int, of_them: int) -> Pool:
+    """Some of the requests take 0.8 s, the others 20 ms."""
+    counts = Counts()
+    for number in range(requests):
+        counts.add(error=False, seconds=0.8 if number < of_them else 0.02)
+    return counts.pool()
+
+
+def with_endpoints(seen: Pool, of: Release) -> Pool:
+    """The same, answered by the first container of a release."""
+    address = of.services["api"].addresses[0]
+    return replace(seen, endpoints=tuple(replace(one, address=address) for one in seen.endpoints))
 
 
 def looked_at() -> World:
@@ -53,41 +69,82 @@ def test_interrupted_bake_is_gone_on_with_for_the_time_that_is_left() -> None:
     assert (assert_settled(world).live, world.time) == (release(2), 30)
 
 
-@pytest.mark.parametrize(
-    ("complaints", "answers", "said"),
-    [
-        (["port 3001: refused"] * 3, (100, 0), "port 3001: refused, 3 times in a row"),
-        ([], (20, 2), r"2 of 20 requests \(10.0%\) .*limit 5.0%"),
-    ],
-    ids=["ill", "errors"],
-)
-def test_release_that_turns_out_bad_is_switched_back_from(
-    complaints: list[str | None], answers: tuple[int, int], said: str
-) -> None:
+OLD, NEW = release(1).id, release(2).id
+P95 = replace(DEFAULT, max_p95=0.5)
+RATIO = replace(DEFAULT, max_p95_ratio=2.0)
+MARGIN = replace(DEFAULT, error_margin=0.005)
+
+# What is asked of a release, what is said of it look by look, what the old one answered and what it answers itself.
+Watched = tuple[str, Analysis, list[str | None], Pool, Pool]
+BAD_RELEASES: list[tuple[Watched, str, bool]] = [
+    (("ill", DEFAULT, ["port 3001: refused"] * 3, pool(0), pool(0)), "port 3001: refused, 3 times in a row", True),
+    (("flapping", DEFAULT, ["refused", None] * 5, pool(0), pool(0)), "5 of the last 9 looks: it is .* now and", True),
+    (("nothing but errors", DEFAULT, [], pool(0), pool(6, 1.0)), r"100.00% \(6 of 6\) errors", True),
+    (("many errors", DEFAULT, [], pool(0), pool(400, 0.1)), r"\(40 of 400\) errors of the new .*limit 5.00%", True),
+    (("errors at the end", DEFAULT, [], pool(0), pool(20, 0.1)), r"10.00% \(2 of 20\) errors.*limit 5.00%", False),
+    (("slow", P95, [], pool(0), pool(20, seconds=0.8)), "p95 of the new release .* ms, limit 500 ms", True),
+    (("slow at the end", P95, [], pool(0), slow(20, 2)), "p95 of the new release .* ms, limit 500 ms", False),
+    (("slower", RATIO, [], pool(200), pool(60, seconds=0.1)), "at most 2 times the .* ms of the release before", True),
+    (
+        ("fails more", MARGIN, [], pool(900, 0.0), pool(100, 0.04)),
+        r"4.00%.*0.00% \(0 of 900\) of the release bef",
+        True,
+    ),
+]
+
+
+@pytest.mark.parametrize(("watched", "said", "early"), BAD_RELEASES, ids=[row[0][0] for row in BAD_RELEASES])
+def test_release_that_turns_out_bad_is_switched_back_from(watched: Watched, said: str, early: bool) -> None:
+    """As soon as that is proven: `early`; else at the end of the bake."""
     world = world_after(present(release(1)))
-    world.complaints, world.answers = complaints, answers
-    with pytest.raises(RolloutError, match=f"(?s)bake: {said}.*{release(1).id} keeps serving"):
-        present(release(2), bake=BAKE)(Driver(world))
+    _, limits, complaints, before, after = watched
+    world.complaints, world.answered, world.answered_before = [*complaints], {NEW: after}, {OLD: before}
+    with pytest.raises(RolloutError, match=f"(?s)bake: .*{said}.*{OLD} keeps serving"):
+        present(release(2), bake=Bake(30, limits))(Driver(world))
     state = assert_settled(world)
     assert (state.live, state.history[-1]["event"]) == (release(1), "failed")
-    assert world.time < 30
+    assert (world.time < 30) is early
 
 
-@pytest.mark.parametrize(
-    ("complaints", "answers"),
-    [(["busy", "busy", None, "busy", "busy"], (100, 0)), ([], (19, 19)), ([], (100, 5))],
-    ids=["busy now and then", "too few requests", "errors below the limit"],
-)
-def test_release_that_is_not_known_to_be_bad_stays(complaints: list[str | None], answers: tuple[int, int]) -> None:
+GOOD_RELEASES: list[Watched] = [
+    ("busy now and then", DEFAULT, ["busy", "busy", None, "busy", "busy"], pool(0), pool(100)),
+    ("nobody asks", P95, [], pool(0), pool(0)),
+    ("too few requests to see", DEFAULT, [], pool(0), pool(19, 0.1)),
+    ("as many errors as are allowed", DEFAULT, [], pool(0), pool(100, 0.05)),
+    ("too few requests to be slow", P95, [], pool(0), slow(19, 2)),
+    ("as slow as the one before", RATIO, [], pool(200, seconds=0.8), pool(200, seconds=0.8)),
+    ("slower by the noise of the host", RATIO, [], pool(200, seconds=0.001), pool(200, seconds=0.009)),
+    ("nothing to compare with", RATIO, [], pool(0), pool(200, seconds=5)),
+    ("too little to compare with", RATIO, [], pool(3), pool(200, seconds=0.1)),
+    ("errors of both", MARGIN, [], pool(900, 0.04), pool(100, 0.04)),
+]
+
+
+@pytest.mark.parametrize("watched", GOOD_RELEASES, ids=[row[0] for row in GOOD_RELEASES])
+def test_release_that_is_not_known_to_be_bad_stays(watched: Watched) -> None:
     world = world_after(present(release(1)))
-    world.complaints, world.answers = complaints, answers
-    present(release(2), bake=BAKE)(Driver(world))
+    _, limits, complaints, before, after = watched
+    world.complaints, world.answered, world.answered_before = [*complaints], {NEW: after}, {OLD: before}
+    present(release(2), bake=Bake(30, limits))(Driver(world))
     assert assert_settled(world).live == release(2)
+
+
+def test_message_tells_the_requests_that_failed_the_service_and_what_it_says() -> None:
+    world = world_after(present(release(1)))
+    world.answered = {NEW: with_endpoints(pool(40, 0.5), release(2))}
+    with pytest.raises(RolloutError) as error:
+        present(release(2), bake=BAKE)(Driver(world))
+    for words in (
+        "Most often: GET /notes (service api: 20 of 40 failed, last with 503).",
+        "Last lines of api",
+        f"The candidate {NEW} was taken away; {OLD} keeps serving.",
+    ):
+        assert words in str(error.value)
 
 
 def test_kill_anywhere_of_a_release_that_turns_out_bad_ends_with_the_old_one() -> None:
     start = world_after(present(workers(1)))
-    start.answers = (100, 50)
+    start.answered = {workers(2).id: pool(100, 0.5)}
     run = present(workers(2), bake=BAKE)
     whole = Driver(copy.deepcopy(start))
     with pytest.raises(RolloutError):
@@ -103,7 +160,7 @@ def test_kill_anywhere_of_a_release_that_turns_out_bad_ends_with_the_old_one() -
 
 def test_migration_of_a_release_that_turns_out_bad_is_undone() -> None:
     world = world_after(present(jobs(1)))
-    world.answers = (100, 50)
+    world.answered = {jobs(2).id: pool(100, 0.5)}
     with pytest.raises(RolloutError, match="bake"):
         present(jobs(2), bake=BAKE)(Driver(world))
     assert (assert_settled(world).schema, world.schema) == ("1", 1)
@@ -111,34 +168,23 @@ def test_migration_of_a_release_that_turns_out_bad_is_undone() -> None:
 
 def test_first_release_is_watched_too() -> None:
     world = world_after()
-    world.answers = (100, 50)
+    world.answered = {release(1).id: pool(100, 0.5)}
     with pytest.raises(RolloutError, match="there was no live release before"):
         present(release(1), bake=BAKE)(Driver(world))
     assert (assert_settled(world).live, world.written) == (None, None)
     assert steps_of(world_after(), present(release(1))) > 0
 
 
-def line(second: int, upstream: str, status: int) -> str:
-    entry = {"app": "labs", "upstream": upstream, "status": status}
-    return f"2026-01-01T00:00:{second:02}.000000000Z {json.dumps(entry)}\n"
-
-
-def test_answers_of_a_release_are_counted_once_each() -> None:
-    answers = Answers({"10.9.0.130"}, "2026-01-01T00:00:10.000000000Z")
-    first = line(10, "10.9.0.130:3001", 500) + line(11, "10.9.0.130:3001", 200) + line(12, "10.9.0.130:3001", 502)
-    answers.feed(first)
-    answers.feed(first + line(13, "10.9.0.129:3001", 500) + line(14, "10.9.0.129:3001, 10.9.0.130:3001", 200))
-    answers.feed("2026-01-01T00:00:15.000000000Z nginx: worker process exited\n" + line(16, "", 421))
-    assert (answers.requests, answers.errors) == (3, 1)
-
-
 BAD: list[tuple[Any, list[str]]] = [
-    (60, ["bake:", "60", "{seconds: 60}"]),
-    ({"max_error_rate": 0.1}, ["bake.seconds", "missing", "Give"]),
+    (60, ["bake:", "60", "{seconds: 60"]),
+    ({"max_error_rate": 1}, ["bake.seconds", "missing", "Give"]),
     ({"seconds": 0}, ["bake.seconds", "0", "1 to 86400"]),
-    ({"seconds": 60, "max_error_rate": 5}, ["bake.max_error_rate", "5", "0.05"]),
-    ({"seconds": 60, "max_error_rate": True}, ["bake.max_error_rate", "True", "0.05"]),
-    ({"seconds": 60, "errors": 5}, ["bake.errors", "Known are", "max_error_rate"]),
+    ({"seconds": 60, "max_error_rate": 101}, ["bake.max_error_rate", "101", "0 to 100"]),
+    ({"seconds": 60, "max_error_rate": True}, ["bake.max_error_rate", "True", "0 to 100"]),
+    ({"seconds": 60, "min_requests": 0}, ["bake.min_requests", "0", "1 to 1e+06"]),
+    ({"seconds": 60, "max_p95_ms": "fast"}, ["bake.max_p95_ms", "'fast'", "1 to 120000"]),
+    ({"seconds": 60, "max_p99_ratio": 0.5}, ["bake.max_p99_ratio", "0.5", "1 to 100"]),
+    ({"seconds": 60, "errors": 5}, ["bake.errors", "Known are", "max_error_rate", "max_p95_ms"]),
 ]
 
 
@@ -152,4 +198,11 @@ def test_bad_input_is_refused_by_option_value_and_remedy(given: Any, named: list
 
 def test_good_input_is_taken() -> None:
     assert parse_bake({}) is None
-    assert parse_bake({"seconds": "60", "max_error_rate": "0.01"}) == Bake(60, 0.01, 20)
+    assert parse_bake({"seconds": "60"}) == Bake(60, Analysis(20, None, 0.05))
+    limits = {"min_requests": 5, "error_margin": 1, "max_error_rate": "2", "max_p95_ratio": 1.5, "max_p99_ms": 900}
+    assert parse_bake({"seconds": 60, **limits}) == Bake(60, Analysis(5, 0.01, 0.02, 1.5, None, None, 0.9))
+
+
+def test_it_comes_back_from_the_state_as_it_was() -> None:
+    bake = Bake(60, RATIO, "2026-01-01T00:00:00+00:00")
+    assert Bake.from_json(json.loads(json.dumps(bake.to_json()))) == bake

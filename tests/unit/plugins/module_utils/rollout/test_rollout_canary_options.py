@@ -54,6 +54,10 @@ def test_it_comes_back_from_the_state_as_it_was(analysis: dict[str, Any]) -> Non
     assert Canary.from_json(json.loads(json.dumps(canary.to_json()))) == canary
 
 
+def test_what_must_not_run_twice_waits_for_the_promotion_beside_a_canary() -> None:
+    assert parse({"steps": STEPS}, {**SERVICES, "billing": {"strategy": "stop_first"}}) is not None
+
+
 def steps(*values: object) -> dict[str, object]:
     return {"steps": list(values)}
 

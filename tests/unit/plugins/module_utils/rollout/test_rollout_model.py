@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.daffathan.platform.plugins.module_utils._backup.model import RecoveryPoint
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.bake import Bake
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
     InputError,
     RolloutError,
@@ -85,7 +86,7 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("route with a variable", service(routes=["/$host"]), ["services.api.routes", "'/$host'", "/api/"]),
     ("route over two lines", service(routes=["/a\n"]), ["services.api.routes", "/a", "/api/"]),
     ("route that is a number", service(routes=[1]), ["services.api.routes", "1", "/api/"]),
-    ("health without a slash", service(health="up"), ["services.api.health", "'up'", "/health"]),
+    ("health without a slash", service(health="up"), ["services.api.health", "'up'", "/health", "`port`"]),
     ("health over two lines", service(health="/a\r\nX: y"), ["services.api.health", "/health"]),
     (
         "job with a port",
@@ -127,14 +128,25 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
         ["migrate.recovery_point", "'always'", "true or false"],
     ),
     ("unknown strategy", service(strategy="ramped"), ["services.api.strategy", "'ramped'", "blue_green"]),
-    ("surge of a whole", service(surge=2), ["services.api.surge", "strategy: rolling", "blue_green", "Remove it"]),
+    ("surge of a whole", service(surge=2), ["services.api.surge: 2", "rolling", "blue_green", "Remove it"]),
+    (
+        "unavailable of a canary",
+        service(strategy="canary", unavailable=1),
+        ["services.api.unavailable", "1", "strategy: rolling", "canary", "Remove it"],
+    ),
+    (
+        "surge of what must not run twice",
+        service(strategy="stop_first", surge=1),
+        ["services.api.surge", "1", "strategy: rolling", "stop_first", "Remove it"],
+    ),
+    ("timeout of a service that runs on", service(timeout=5), ["services.api.timeout", "Known are", "start_timeout"]),
     (
         "nothing to be replaced",
         service(strategy="rolling", surge=0),
         ["services.api.surge", "0", "`unavailable` 0", "Raise one"],
     ),
     (
-        "all away at once",
+        "all of two away at once",
         service(strategy="rolling", replicas=2, unavailable=2),
         ["services.api.unavailable", "2", "0 to 1"],
     ),
@@ -184,6 +196,11 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
         "one route twice",
         options(services={"a": {"port": 1, "routes": ["/x"]}, "b": {"port": 2, "routes": ["/x"]}}),
         ["services:", "a and b", "/x", "its own prefix"],
+    ),
+    (
+        "one route twice in a service",
+        service(routes=["/x", "/", "/x"]),
+        ["services.api.routes: /x", "twice"],
     ),
     ("domain with a space", options(domains=["a b"]), ["domains:", "'a b'", "app.example.com"]),
     ("domain that is an address", options(domains=["https://a.test"]), ["domains:", "https://a.test", "app.example"]),
@@ -316,6 +333,8 @@ def state(*, late: bool = True) -> State:
         older=(release(),) if late else (),
         progress={"hash": Progress(("migrate.command",), "1", POINT)} if late else {},
         migrations={release().id: Migration("1", "2", POINT)} if late else {},
+        progress={"hash": Progress(("migrate.command",), "1")} if late else {},
+        bake=Bake(60, since="2026-01-01T00:00:00+00:00") if late else None,
         schema="2" if late else None,
         contracted=release().id if late else None,
     ).with_event("deployed", release().id, "2026-01-01T00:00:00+00:00")

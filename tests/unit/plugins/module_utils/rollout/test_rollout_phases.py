@@ -40,6 +40,8 @@ def present(candidate: Release, keep: int = 2, bake: Bake | None = None, keep_wa
     def run(driver: Driver) -> State:
         rollout = Rollout(driver, Journal(None), driver.now, driver.sleep, keep=keep, keep_warm=keep_warm)
         state = rollout.recover()
+        if plan.surplus(state, keep) or rollout.orphans(state):
+            state = rollout.prune()
         same = state.live is not None and state.live.hash == candidate.hash
         if same and plan.serving(state.live, driver.inventory()):
             return rollout.jobs.contract(state) if contract_due(state) else state
@@ -138,6 +140,57 @@ def test_as_many_releases_are_kept_as_are_asked_for() -> None:
     assert state.kept == (release(4), release(3), release(2))
     present(release(4), keep=2)(Driver(world))
     assert assert_settled(world).kept == (release(4), release(3))
+
+
+def planned(world: World, wanted: Release, keep: int) -> list[str]:
+    """The kinds of operations of `state: present`, as a dry run lists them."""
+    driver = Driver(world)
+    rollout = Rollout(driver, Journal(None), keep=keep)
+    state = driver.load()
+    current = plan.Current(
+        state,
+        driver.inventory(),
+        driver.written_generation(),
+        driver.loaded_generation(),
+        orphans=tuple(rollout.orphans(state)),
+    )
+    desired = plan.Desired(WORKERS, wanted.hash, None, {}, {}, keep=keep)
+    return [operation.kind for operation in plan.plan_present(current, desired)]
+
+
+def test_keeping_fewer_releases_is_an_operation_of_its_own() -> None:
+    world = world_after(*(present(workers(number), keep=4) for number in (1, 2, 3, 4)))
+    assert planned(world, workers(4), keep=4) == []
+    assert planned(world, workers(4), keep=3) == ["prune"]
+    assert planned(world, workers(5), keep=2) == ["release"]
+    Rollout(Driver(world), Journal(None), keep=3).prune()
+    assert assert_settled(world).kept == (workers(4), workers(3), workers(2))
+    assert planned(world, workers(4), keep=3) == []
+
+
+def test_what_nobody_knows_of_is_removed_by_an_operation_too() -> None:
+    world = world_after(present(workers(1)))
+    Driver(world).stage(workers(7))
+    assert planned(world, workers(1), keep=2) == ["prune"]
+    Rollout(Driver(world), Journal(None)).recover()
+    assert workers(7).id in world.files, "nothing is removed that no operation tells of"
+    Rollout(Driver(world), Journal(None)).prune()
+    assert_settled(world)
+    assert planned(world, workers(1), keep=2) == []
+
+
+def test_kill_while_releases_are_pruned_is_made_good() -> None:
+    start = world_after(*(present(release(number), keep=4) for number in (1, 2, 3, 4)))
+
+    def prune(driver: Driver) -> State:
+        return Rollout(driver, Journal(None), keep=2).prune()
+
+    for step in range(1, steps_of(start, prune) + 1):
+        world = copy.deepcopy(start)
+        with pytest.raises(Killed):
+            prune(Driver(world, kill_at=step))
+        prune(Driver(world))
+        assert assert_settled(world).kept == (release(4), release(3)), f"killed at step {step}"
 
 
 def test_any_release_that_is_kept_can_be_returned_to() -> None:

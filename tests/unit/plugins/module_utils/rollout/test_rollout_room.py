@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import compose
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout import parts as parts_of
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import RolloutError
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.room import MIB, Room, check_room
 
@@ -47,6 +48,6 @@ def test_every_replica_that_runs_beside_an_old_one_reserves_its_memory() -> None
     text = model()
     for service in ("api", "web"):
         text["services"][service]["deploy"] = {"resources": {"reservations": {"memory": str(100 * MIB)}}}
-    assert compose.reserved_memory(APP, compose.split(text, APP)) == 300 * MIB
+    assert compose.reserved_memory(APP, parts_of.split(text, APP)) == 300 * MIB
     in_place = replace(APP, services=(replace(APP.service("api"), strategy="stop_first"), APP.service("web")))
-    assert compose.reserved_memory(in_place, compose.split(text, in_place)) == 100 * MIB
+    assert compose.reserved_memory(in_place, parts_of.split(text, in_place)) == 100 * MIB

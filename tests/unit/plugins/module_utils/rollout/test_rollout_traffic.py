@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary import Pool
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary import ENDPOINTS, Pool
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.traffic import Traffic
 
 TEMPLATE = Path(__file__).parents[5] / "roles/gateway/templates/etc/daffathan/gateway/nginx.conf.j2"
@@ -63,7 +63,9 @@ def test_requests_are_counted_by_release() -> None:
         # The gateway answered by itself.
         {"upstream_status": "", "status": 413},
         # The client went away.
+        {"status": 499, "upstream_status": "499", "duration": "0.900"},
         {"status": 499, "upstream_status": "499"},
+        {"status": 499, "upstream_status": "499", "duration": "long"},
     ],
 )
 def test_what_says_nothing_of_a_release_is_left_out(changes: dict[str, Any]) -> None:
@@ -93,6 +95,8 @@ def test_what_counts_as_an_error(changes: dict[str, Any], error: bool) -> None:
         ({"upstream_header": "-, 0.020", "upstream_status": "502, 200"}, 0.02),
         ({"status": 101, "upstream_status": "101"}, float("inf")),
         ({"upstream_header": ""}, float("inf")),
+        # A client that gave up waited at least so long.
+        ({"status": 499, "upstream_status": "-", "upstream_header": "-", "duration": "12.000"}, 12.0),
     ],
 )
 def test_time_is_that_until_the_answer_began(changes: dict[str, Any], seconds: float) -> None:
@@ -121,3 +125,47 @@ def test_lines_of_the_past_do_not_count() -> None:
 def test_what_cannot_be_read_is_passed_over(text: str) -> None:
     assert pools(text) == {}
     assert pools(text, line(2))["new"].requests == 1
+
+
+def test_without_a_canary_every_request_counts_but_those_of_others() -> None:
+    traffic = Traffic("labs", BEGIN, drawn=False)
+    traffic.feed(line(1, chosen="") + line(2, chosen="caller") + line(3) + line(4, app="other"))
+    assert traffic.pools()["new"].requests == 3
+
+
+def test_lines_behind_the_end_do_not_count() -> None:
+    traffic = Traffic("labs", BEGIN, "2026-01-01T00:00:02.000000000Z")
+    traffic.feed(line(1999) + line(2000) + line(2001))
+    assert traffic.pools()["new"].requests == 2
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("/api/notes", "/api/notes"),
+        ("/api/v1/notes/17", "/api/v1/notes/17"),
+        ("/api/notes?token=hunter2", "/api/notes"),
+        ("/orders/2026-0017/pay", "/orders/*/pay"),
+        ("/reset/abcdefghijklmnopqrstuvwxyz", "/reset/*"),
+        ("/" + "a/" * 60, "/" + "a/" * 39 + "a..."),
+    ],
+)
+def test_requests_are_told_apart_without_what_only_one_of_them_has(uri: str, shown: str) -> None:
+    (endpoint,) = pools(line(1, uri=uri, method="GET", upstream="10.9.0.130:3001"))["new"].endpoints
+    assert (endpoint.address, endpoint.request) == ("10.9.0.130", f"GET {shown}")
+
+
+def test_endpoints_count_errors_and_time_and_there_are_not_too_many_of_them() -> None:
+    upstream = {"upstream": "10.9.0.129:3001, 10.9.0.130:3001", "method": "GET"}
+    found = pools(
+        *(
+            line(number, uri=f"/{chr(97 + number % 26)}{chr(97 + number // 26)}", **upstream)
+            for number in range(1, 400)
+        ),
+        line(500, uri="/ab", status=503, upstream_status="503", **upstream),
+        line(501, uri="/ab", status=500, upstream_status="500", **upstream),
+    )["new"].endpoints
+    assert ENDPOINTS <= len(found) <= ENDPOINTS + 1
+    assert sum(one.requests for one in found) == 401
+    assert [(one.errors, one.status) for one in found if one.errors] == [(2, 500)]
+    assert found[0].seconds == pytest.approx(0.02)

@@ -1,0 +1,76 @@
+# Copyright (c) 2026, the daffathan.platform authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A small app of one service for deploys that go wrong, and clients that ask it all the while."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.support.lab import Host, inside
+from tests.support.rollout import ask
+
+APP = "oven"
+DOMAIN = "oven.example.test"
+COMPOSE = f"/root/{APP}.yml"
+IMAGE = "registry.lab:5000/daffathan/api"
+ASKER = Path(__file__).with_name("ask_steadily.py")
+
+
+def oven(
+    host: Host,
+    version: str,
+    *,
+    tag: str = "1.0.0",
+    environment: Mapping[str, str] | None = None,
+    entrypoint: Sequence[str] | None = None,
+    service: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """The options for a version; `service` has options of the module for the service, the others are the module's."""
+    variables = {"PORT": "3001", "PREFIX": "/api", "VERSION": version, **(environment or {})}
+    container: dict[str, Any] = {"image": f"{IMAGE}:{tag}", "environment": variables}
+    if entrypoint is not None:
+        # Compose takes a dollar for a variable.
+        container["entrypoint"] = [word.replace("$", "$$") for word in entrypoint]
+    host.run("sh", "-c", 'printf %s "$1" > "$2"', "sh", json.dumps({"services": {"api": container}}), COMPOSE)
+    times = {"start_timeout": 20, "drain_timeout": 2, "stop_timeout": 5}
+    return {
+        "app": APP,
+        "compose_file": COMPOSE,
+        "domains": [DOMAIN],
+        "services": {"api": {"port": 3001, "routes": ["/api/"], "health": "/health", **times, **(service or {})}},
+        **options,
+    }
+
+
+def version(host: Host) -> str:
+    return str(json.loads(ask(host, DOMAIN, "/api/version"))["version"])
+
+
+class Answers(dict[str, int]):
+    """How often each answer came, as "<status> <version>"; filled when the clients have ended."""
+
+    def failed(self) -> dict[str, int]:
+        return {answer: count for answer, count in self.items() if not answer.startswith("2")}
+
+
+@contextlib.contextmanager
+def clients(host: Host, *, rate: float = 40, slow: int = 0) -> Iterator[Answers]:
+    """Somebody asks the app; every so many (`slow`) requests one takes a second. Nobody asks twice."""
+    asking = "/run/asking"
+    host.run("touch", asking)
+    argv = inside(host.name, "python3", "-c", ASKER.read_text(), DOMAIN, str(rate), str(slow), asking)
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+    answers = Answers()
+    try:
+        yield answers
+    finally:
+        host.run("rm", asking)
+        answers.update(json.loads(process.communicate(timeout=60)[0]))
