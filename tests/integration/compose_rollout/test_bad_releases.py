@@ -38,8 +38,7 @@ async def ask_version(self, request):
     if kind == "ends" and seen["version"] > 10:
         print("ending on purpose", flush=True)
         os._exit(3)
-    if kind == "slow":
-        await asyncio.sleep(1)
+    await asyncio.sleep({"slow": 1, "crawls": 4}.get(kind, 0))
     return await version(self, request)
 app.Service.health, app.Service.version = ask_health, ask_version
 app.main()
@@ -123,9 +122,10 @@ AFTER: list[tuple[str, dict[str, Any], dict[str, Any], list[str], set[str]]] = [
     ),
     (
         "slower than before",
-        bad("slow"),
-        {"seconds": 15, "max_p95_ratio": 3},
-        ["p95 of the new release", "at most 3 times the", "of the release before"],
+        # A busy machine makes the release before slow as well.
+        {**bad("crawls"), "service": {"drain_timeout": 15}},
+        {"seconds": 20, "max_p95_ratio": 1.5},
+        ["p95 of the new release", "at most 1.5 times the", "of the release before"],
         set(),
     ),
     (
