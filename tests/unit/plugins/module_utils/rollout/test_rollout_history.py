@@ -24,6 +24,7 @@ from tests.unit.plugins.module_utils.rollout.simulation import Driver, World, re
 from tests.unit.plugins.module_utils.rollout.test_rollout_bake import looked_at
 from tests.unit.plugins.module_utils.rollout.test_rollout_phases import ROUTE, assert_settled, rolling, world_after
 
+REFUSED = "bake: service api: refused, 3 times in a row after the switch."
 TEMPLATES = Path(__file__).resolve().parents[5] / "playbooks" / "templates"
 
 
@@ -64,7 +65,11 @@ def test_history_tells_why_a_release_failed_without_its_secrets(bake: Bake | Non
         run(world, release(2, ill=None if bake is not None else "api"), bake=bake, secret="e")
     event = last(world)
     assert (event["event"], event["release"]) == ("failed", release(2).id)
-    said = "bake: refused, 3 times in a row after the switch." if bake else f"api of {release(2).id} does not get ready"
+    said = (
+        "bake: service api: refused, 3 times in a row after the switch."
+        if bake
+        else f"api of {release(2).id} does not get ready"
+    )
     assert event["why"] == said.replace("e", "***")
     assert "undo" in event["phases"]
 
@@ -74,7 +79,10 @@ def test_release_that_is_found_bad_by_the_next_run_is_told_of_too() -> None:
     world.complaints = ["refused"] * 3
     driver = Driver(world)
     Rollout(driver, Journal(None), driver.now, driver.sleep).recover()
-    assert (last(world)["event"], last(world)["why"]) == ("failed", "bake: refused, 3 times in a row after the switch.")
+    assert (last(world)["event"], last(world)["why"]) == (
+        "failed",
+        "bake: service api: refused, 3 times in a row after the switch.",
+    )
 
 
 def test_run_that_does_nothing_leaves_the_times_of_the_one_before() -> None:
