@@ -30,16 +30,20 @@ def oven(
     tag: str = "1.0.0",
     environment: Mapping[str, str] | None = None,
     entrypoint: Sequence[str] | None = None,
+    container: Mapping[str, Any] | None = None,
     service: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """The options for a version; `service` has options of the module for the service, the others are the module's."""
+    """The options for a version.
+
+    :param container: more of the compose file for the service; `service` has options of the module for it
+    """
     variables = {"PORT": "3001", "PREFIX": "/api", "VERSION": version, **(environment or {})}
-    container: dict[str, Any] = {"image": f"{IMAGE}:{tag}", "environment": variables}
+    given: dict[str, Any] = {"image": f"{IMAGE}:{tag}", "environment": variables, **(container or {})}
     if entrypoint is not None:
         # Compose takes a dollar for a variable.
-        container["entrypoint"] = [word.replace("$", "$$") for word in entrypoint]
-    host.run("sh", "-c", 'printf %s "$1" > "$2"', "sh", json.dumps({"services": {"api": container}}), COMPOSE)
+        given["entrypoint"] = [word.replace("$", "$$") for word in entrypoint]
+    host.run("sh", "-c", 'printf %s "$1" > "$2"', "sh", json.dumps({"services": {"api": given}}), COMPOSE)
     times = {"start_timeout": 20, "drain_timeout": 2, "stop_timeout": 5}
     return {
         "app": APP,

@@ -248,7 +248,8 @@ class Rollout:
 
     def prune(self) -> State:
         """Remove the releases that are kept no more, and what a release left that is not known."""
-        return self._prune(self.driver.load())
+        state = self.driver.load()
+        return self._prune(self._save(replace(state, keep=state.keep if self.keep is None else self.keep)))
 
     def orphans(self, state: State) -> list[str]:
         """Releases that have containers or files and are not kept."""

@@ -176,6 +176,29 @@ def assert_gone(host: Host, live: str, result: dict[str, Any], words: list[str])
     assert version(host) == "1"
 
 
+REFUSED: list[tuple[dict[str, Any], dict[str, Any], list[str]]] = [
+    ({"container_name": "api"}, {}, ["service api has container_name: api", "Remove it"]),
+    ({"network_mode": "host"}, {}, ["service api has network_mode: host", "Remove"]),
+    ({"ports": ["3001:3001"]}, {}, ["service api publishes", "3001", "127.0.0.1"]),
+    ({}, {"api": {"port": 3001, "routes": ["/"]}}, ["services.api.health: missing", "/health"]),
+    ({}, {"web": {"port": 3001}}, ["services.web", "no service of this name", "It has api"]),
+    ({}, {"api": {"port": 3001, "surge": 2}}, ["services.api.surge: 2", "rolling"]),
+]
+
+
+def test_what_cannot_be_is_refused_before_anything_starts(platform_host: Host, live: str) -> None:
+    host = platform_host
+    before = containers_of(host, APP)
+    for container, services, words in REFUSED:
+        options = oven(host, "bad", container=container)
+        result = rollout(host, {**options, "services": services or options["services"]})
+        assert result["failed"]
+        for word in words:
+            assert word in result["msg"], result["msg"]
+        assert result["phases"] == {}
+    assert containers_of(host, APP) == before and version(host) == "1"
+
+
 def test_old_release_that_ignores_the_signal_to_end_is_killed_and_fails_nothing(platform_host: Host, live: str) -> None:
     host = platform_host
     deaf = rollout(host, oven(host, "deaf", entrypoint=DEAF, service={"stop_timeout": 2}))

@@ -205,3 +205,77 @@ def test_a_secret_appears_nowhere_but_in_its_file(platform_host: Host) -> None:
         assert found == [f"{APPS}/{app}/releases/{live}/secrets/api/KEY"]
     finally:
         rollout(host, {"app": app, "state": "absent"})
+
+
+def test_compose_file_of_many_parts_is_taken_as_it_is(platform_host: Host) -> None:
+    """Profile, number of containers, external network, configs, and a sidecar in the base: on a real Compose."""
+    host, app, directory = platform_host, "parts", "/root/parts"
+    image = {"image": "registry.lab:5000/daffathan/api:1.0.0", "environment": {"PORT": "3001", "PREFIX": "/api"}}
+    idle = {**image, "entrypoint": ["sleep", "infinity"], "init": True}
+    configs = [{"source": "note", "target": "/etc/note"}, {"source": "said", "target": "/etc/said"}]
+    model = {
+        "services": {
+            "api": {
+                **image,
+                "profiles": ["production"],
+                "healthcheck": {"test": ["CMD", "true"], "interval": "1s"},
+                "deploy": {"replicas": 2},
+                "depends_on": {"store": {"condition": "service_started"}},
+                "links": ["store"],
+                "configs": configs,
+                "networks": ["default", "outside"],
+                "pull_policy": "always",
+            },
+            "store": {**idle, "configs": configs},
+            "side": {**idle, "network_mode": "service:store", "depends_on": ["store", "api"]},
+            "dev": {"build": ".", "profiles": ["dev"], "network_mode": "host"},
+        },
+        "networks": {"outside": {"external": True, "name": "outside"}},
+        "configs": {"note": {"file": "./note"}, "said": {"content": "costs $$5, ${NAME}"}},
+    }
+    options = {
+        "app": app,
+        "compose_file": f"{directory}/compose.yml",
+        "domains": ["parts.example.test"],
+        "env": {"NAME": "parts"},
+        "services": {"api": {"port": 3001, "routes": ["/"], "start_timeout": 30, "drain_timeout": 2}},
+    }
+
+    def note(text: str) -> None:
+        host.run("sh", "-c", 'printf %s "$1" > "$2"', "sh", text, f"{directory}/note")
+
+    def read() -> dict[str, set[str]]:
+        """What the running containers of each service find in the two files."""
+        found: dict[str, set[str]] = {}
+        for container in containers_of(host, app):
+            if container["state"] == "running" and container["service"] != "side":
+                said = host.run("docker", "exec", container["name"], "sh", "-c", "cat /etc/note; echo; cat /etc/said")
+                found.setdefault(container["service"], set()).add(said)
+        return found
+
+    host.run("mkdir", "-p", directory)
+    host.run("sh", "-c", 'printf %s "$1" > "$2"', "sh", json.dumps(model), f"{directory}/compose.yml")
+    host.run("docker", "network", "create", "outside")
+    note("first")
+    try:
+        first = rollout(host, options)
+        assert not first["failed"], first["msg"]
+        assert_settled(host, app, {"api": 2})
+        assert {entry["service"] for entry in containers_of(host, app)} == {"api", "store", "side"}
+        assert read() == dict.fromkeys(("api", "store"), {"first\ncosts $5, parts"})
+        assert (
+            len(host.run("docker", "network", "inspect", "--format", "{{range .Containers}}x{{end}}", "outside")) == 3
+        )
+        assert rollout(host, options)["changed"] is False
+        note("second")
+        second = rollout(host, options)
+        assert not second["failed"], second["msg"]
+        assert second["release"] != first["release"]
+        assert read() == dict.fromkeys(("api", "store"), {"second\ncosts $5, parts"})
+        back = rollout(host, {"app": app, "state": "rolled_back"})
+        assert not back["failed"], back["msg"]
+        # The base stays as it is: it is never swapped.
+        assert read() == {"api": {"first\ncosts $5, parts"}, "store": {"second\ncosts $5, parts"}}
+    finally:
+        rollout(host, {"app": app, "state": "absent"})
+        host.run("docker", "network", "rm", "outside")

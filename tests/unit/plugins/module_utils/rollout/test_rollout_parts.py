@@ -111,7 +111,7 @@ def test_what_cannot_be_is_refused_with_its_place_and_a_remedy(change: Change, n
         assert word in str(error.value)
 
 
-@pytest.mark.parametrize("check", [None, {}, {"disable": True}, {"test": ["NONE"]}], ids=str)
+@pytest.mark.parametrize("check", [None, {}, {"disable": True, "test": ["CMD", "x"]}, {"test": ["NONE"]}], ids=str)
 def test_service_that_users_meet_has_to_tell_when_it_is_ready(check: dict[str, Any] | None) -> None:
     blind = replace(APP, services=tuple(replace(service, health=None) for service in APP.services))
     given = changed(set_in("api", "healthcheck", check))
