@@ -333,7 +333,6 @@ def state(*, late: bool = True) -> State:
         older=(release(),) if late else (),
         progress={"hash": Progress(("migrate.command",), "1", POINT)} if late else {},
         migrations={release().id: Migration("1", "2", POINT)} if late else {},
-        progress={"hash": Progress(("migrate.command",), "1")} if late else {},
         bake=Bake(60, since="2026-01-01T00:00:00+00:00") if late else None,
         schema="2" if late else None,
         contracted=release().id if late else None,
