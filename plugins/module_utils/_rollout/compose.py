@@ -153,6 +153,10 @@ def base_model(app: App, parts: Parts, pinned: Mapping[str, str], files: str, ke
             # A container keeps the file it was started with, so a changed secret has to change the service.
             fingerprints = [[repr(file), secret_fingerprint(key, file.name, app.secrets[file.name])] for file in mine]
             labels[f"{LABEL}.secrets"] = canonical_hash(fingerprints)[:16]
+        held = configs.fingerprints([original], parts.configs)
+        if held:
+            # Compose looks at the service alone when it decides whether to make its container anew.
+            labels[f"{LABEL}.configs"] = canonical_hash(held)[:16]
         service["labels"] = {**(service.get("labels") or {}), **labels}
         services[name] = service
     stay: set[str] = set().union(*(_networks(service, parts.model) for service in parts.base.values()))

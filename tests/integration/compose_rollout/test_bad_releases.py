@@ -181,8 +181,12 @@ REFUSED: list[tuple[dict[str, Any], dict[str, Any], list[str]]] = [
     ({"network_mode": "host"}, {}, ["service api has network_mode: host", "Remove"]),
     ({"ports": ["3001:3001"]}, {}, ["service api publishes", "3001", "127.0.0.1"]),
     ({}, {"api": {"port": 3001, "routes": ["/"]}}, ["services.api.health: missing", "/health"]),
-    ({}, {"web": {"port": 3001}}, ["services.web", "no service of this name", "It has api"]),
-    ({}, {"api": {"port": 3001, "surge": 2}}, ["services.api.surge: 2", "rolling"]),
+    (
+        {},
+        {"web": {"port": 3001, "routes": ["/"], "health": "/"}},
+        ["services.web", "no service of this name", "It has api"],
+    ),
+    ({}, {"api": {"port": 3001, "routes": ["/"], "health": "/", "surge": 2}}, ["services.api.surge: 2", "rolling"]),
 ]
 
 

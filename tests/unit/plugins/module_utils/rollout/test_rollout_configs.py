@@ -82,9 +82,15 @@ def test_release_has_a_file_of_its_own() -> None:
     assert text["services"][f"web.{release().id}"]["configs"] == [{"source": "web.conf", "target": "/etc/web.conf"}]
 
 
-def test_base_changes_with_the_content() -> None:
-    def base_of(content: bytes) -> object:
-        return compose.base_model(APP, parts(content, "db"), PINNED, "/base", KEY)
+def test_base_service_changes_with_the_content_and_only_that_one() -> None:
+    """Compose makes a container anew where the service itself differs, whatever becomes of what it names."""
+
+    def base_of(content: bytes) -> Any:
+        given = using({"file": "/x"}, "db")
+        given["services"]["cache"] = {"image": "registry.test:5000/cache:1"}
+        made = replace(split(given, APP), configs={"web.conf": content})
+        return compose.base_model(APP, made, {**PINNED, "cache": "c@sha256:0"}, "/base", KEY)
 
     assert base_of(b"a") == base_of(b"a")
-    assert base_of(b"a") != base_of(b"b")
+    assert base_of(b"a")["services"]["db"] != base_of(b"b")["services"]["db"]
+    assert base_of(b"a")["services"]["cache"] == base_of(b"b")["services"]["cache"]
