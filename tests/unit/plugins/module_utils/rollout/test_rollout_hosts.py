@@ -25,7 +25,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model 
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.phases import Rollout
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import State, loads
 
-from tests.unit.plugins.module_utils.rollout.simulation import JOBS, ROLLING, WORKERS, Driver, Killed, World
+from tests.unit.plugins.module_utils.rollout.simulation import JOBS, ROLLING, WORKERS, Driver, Killed, World, pool
 from tests.unit.plugins.module_utils.rollout.simulation import release as release_of_app
 from tests.unit.plugins.module_utils.rollout.test_rollout_phases import (
     Run,
@@ -230,8 +230,8 @@ def test_what_ended_since_it_was_prepared_is_not_switched_to() -> None:
 
 def test_a_release_that_is_watched_and_turns_out_bad_is_switched_back_from() -> None:
     world = world_after(FIRST, prepared(release(2), bake=Bake(30)))
-    world.answers = (100, 10)
-    with pytest.raises(RolloutError, match=r"(?s)bake: 10 of 100 requests.*keeps serving"):
+    world.answered = {release(2).id: pool(100, 0.2)}
+    with pytest.raises(RolloutError, match=r"(?s)bake: .*\(20 of 100\) errors.*keeps serving"):
         switched(Driver(world))
     assert assert_settled(world).live == release(1)
 
