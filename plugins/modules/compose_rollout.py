@@ -364,7 +364,7 @@ phases:
   description:
     - Milliseconds per phase that ran. C(point) is the recovery point, C(job) all jobs and migrations, C(workers) the
       start of the workers, C(swap) the exchange of what must not run twice, C(roll) that of containers one by one,
-      C(bake) the time of watching.
+      C(canary) the steps of a canary, C(bake) the time of watching.
   returned: always
   type: dict
   sample: {"drain": 133, "fence": 28, "fetch": 412, "ready": 1120, "shift": 160, "start": 840, "stop": 510}

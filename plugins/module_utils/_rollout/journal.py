@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
@@ -55,17 +54,25 @@ class Journal:
     def step(self, name: str, **detail: Any) -> Iterator[dict[str, Any]]:
         """Bracket a phase. What the body puts into the mapping it gets is written with the closing line."""
         self.write("begin", name, **detail)
-        started = time.monotonic()
+        before = self.timings.get(name, 0)
         outcome: dict[str, Any] = {}
         event = "fail"
         try:
-            with self.progress.phase(name, detail):
+            with self.phase(name, **detail):
                 yield outcome
             event = "done"
         finally:
-            elapsed = round((time.monotonic() - started) * 1000)
-            self.timings[name] = self.timings.get(name, 0) + elapsed
-            self.write(event, name, ms=elapsed, **detail, **outcome)
+            self.write(event, name, ms=self.timings[name] - before, **detail, **outcome)
+
+    @contextlib.contextmanager
+    def phase(self, name: str, **detail: Any) -> Iterator[None]:
+        """Time and show a phase that needs no lines: it has no effect."""
+        begun = self.progress.elapsed
+        try:
+            with self.progress.phase(name, detail):
+                yield
+        finally:
+            self.timings[name] = self.timings.get(name, 0) + self.progress.elapsed - begun
 
 
 def _append(path: str, text: str) -> None:

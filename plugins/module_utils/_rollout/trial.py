@@ -86,7 +86,7 @@ class Steps:
             with self.journal.step("canary", release=parts.candidate.id, weight=step.weight):
                 self.driver.fence(self.driver.shift(parts.live, parts.route, plan.split_of(state)))
             state = self._save(state, since=self.now().isoformat())
-            with self.journal.progress.phase("canary", {}):
+            with self.journal.phase("canary"):
                 why = self._watch(parts_of(state), step)
             if why is not None:
                 self.journal.write("pause", "canary", release=parts.candidate.id, weight=step.weight, why=why)

@@ -16,13 +16,17 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.bake i
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.journal import Journal
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import Release, RolloutError
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.phases import Rollout
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.plan import headline
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.plan import headline, route_of
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.progress import Progress
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import State
 
 from tests.support.ansible import Run
 from tests.unit.plugins.module_utils.rollout.simulation import Driver, World, release
 from tests.unit.plugins.module_utils.rollout.test_rollout_bake import looked_at
 from tests.unit.plugins.module_utils.rollout.test_rollout_phases import ROUTE, assert_settled, rolling, world_after
+from tests.unit.plugins.module_utils.rollout.test_rollout_trial import APP as CANARY_APP
+from tests.unit.plugins.module_utils.rollout.test_rollout_trial import TIMED, present
+from tests.unit.plugins.module_utils.rollout.test_rollout_trial import release as canary_release
 
 REFUSED = "bake: service api: refused, 3 times in a row after the switch."
 TEMPLATES = Path(__file__).resolve().parents[5] / "playbooks" / "templates"
@@ -53,6 +57,18 @@ def test_history_has_the_way_and_the_times_of_a_run() -> None:
     assert dict(event["phases"]) == journal.timings and {"ready", "shift", "fence"} <= set(event["phases"])
     assert event["ms"] >= max(event["phases"].values())
     assert "why" not in event
+
+
+def test_time_of_a_canary_is_that_of_its_steps() -> None:
+    world = world_after(present(canary_release(1)))
+    driver = Driver(world)
+    journal = Journal(None, progress=Progress(clock=lambda: world.time))
+    rollout = Rollout(driver, journal, driver.now, driver.sleep)
+    rollout.deploy(canary_release(2), route_of(CANARY_APP), None, TIMED)
+    rollout.note_times()
+    event = last(world)
+    assert (event["ms"], event["phases"]["canary"]) == (30_000, 30_000)
+    assert event["strategy"] == "blue_green, canary, stop_first"
 
 
 @pytest.mark.parametrize("bake", [None, Bake(30)])
