@@ -9,7 +9,7 @@ SCENARIOS := site hardening
 export ANSIBLE_FORCE_COLOR ?= 0
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help packages setup setup-dev lab demo demo-clean check static lint sanity sanity-latest unit docs-lint changelog-lint test integration integration-bare integration-platform integration-load checks-in-turn platform-in-turn molecule bench soak soak-examples soak-ufw_policy soak-port_audit soak-rollout build clean
+.PHONY: help packages setup setup-dev lab demo demo-clean check static lint sanity sanity-latest unit docs-lint changelog-lint test integration integration-bare integration-platform integration-load checks-in-turn platform-in-turn molecule bench soak soak-examples soak-ufw_policy soak-port_audit soak-rollout soak-crashes build clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -102,9 +102,9 @@ bench: setup-dev ## measured comparisons; NAME=<name> runs one and prints its fi
 	@tests/tools/peers.sh $(BIN) .build/bench requirements-bench.txt tests/bench/package.json
 	@$(BIN)/python -m tests.bench $(NAME)
 
-SOAKS := examples ufw_policy port_audit rollout
+SOAKS := examples ufw_policy port_audit rollout crashes
 
-soak: ## the long runs that CI has no time for: new examples, other releases and engines, a hundred deploys; NAME=<name> runs one
+soak: ## the long runs that CI has no time for: new examples, other releases and engines, a hundred deploys, kills at every line; NAME=<name> runs one
 	@$(MAKE) --no-print-directory --jobs 1 $(addprefix soak-,$(or $(NAME),$(SOAKS)))
 
 soak-examples: setup-dev
@@ -118,7 +118,10 @@ soak-port_audit: setup-dev lab
 
 # Its figures are the last line that is printed before the verdict, as JSON.
 soak-rollout: setup-dev lab
-	$(LAB_TESTS) -s tests/soak
+	$(LAB_TESTS) -s tests/soak/test_deploys.py
+
+soak-crashes: setup-dev lab
+	$(LAB_TESTS) -s tests/soak/test_rollout_crashes.py
 
 build: setup ## dist/daffathan-platform-<version>.tar.gz
 	@tests/tools/stage.sh $(STAGE) >/dev/null

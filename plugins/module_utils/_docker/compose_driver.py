@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -32,11 +32,11 @@ from ansible_collections.daffathan.platform.plugins.module_utils._docker.app_fil
     read_state,
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine import (
-    SDK_ERRORS,
     Engine,
     EngineError,
     compose,
 )
+from ansible_collections.daffathan.platform.plugins.module_utils._docker.network import PrivateNetwork
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.nginx import Gateway, Process
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import access_log
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import compose as model_of
@@ -44,14 +44,12 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.driver import Ill, Observed
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gateway import generation, render
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
-    GATEWAY,
     LABEL,
     SCHEMA_PLACE,
     TCP,
     App,
     Release,
     RolloutError,
-    gateway_address,
     project_name,
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.parts import Parts
@@ -86,6 +84,7 @@ class ComposeDriver:
         # Open in what a run starts and may outlive it: the lock of the app is free only when that has ended as well.
         self.held: tuple[int, ...] = ()
         self.gateway = Gateway(engine, app)
+        self.network = PrivateNetwork(engine, app)
         self.directory = app_directory(app)
         self._old_workers: list[Process] = []
         self._traffic: Traffic | None = None
@@ -105,7 +104,7 @@ class ComposeDriver:
 
     def remains(self) -> bool:
         """Whether there is anything of the app, which a run may have left that was killed before it noted it."""
-        return os.path.isdir(self.directory) or self.engine.network(f"{self.app}_private") is not None
+        return os.path.isdir(self.directory) or self.network.exists()
 
     # What there is
 
@@ -132,7 +131,7 @@ class ComposeDriver:
 
     def _address(self, container: Any) -> str | None:
         """The address a container was given, whether it runs or not; None where it has lost its network."""
-        endpoint = container.attrs["NetworkSettings"]["Networks"].get(f"{self.app}_private") or {}
+        endpoint = container.attrs["NetworkSettings"]["Networks"].get(self.network.name) or {}
         return (endpoint.get("IPAMConfig") or {}).get("IPv4Address")
 
     def inventory(self) -> Mapping[str, Observed]:
@@ -187,34 +186,10 @@ class ComposeDriver:
 
     # Network and base
 
-    def _endpoint(self, network: str) -> Mapping[str, Any] | None:
-        container = self.engine.container(GATEWAY)
-        attached = container.attrs["NetworkSettings"]["Networks"] if container is not None else {}
-        return attached.get(network)
-
-    def gateway_attached(self, network: Network, aliases: Collection[str]) -> bool:
-        endpoint = self._endpoint(network.name)
-        if endpoint is None:
-            return False
-        address = (endpoint.get("IPAMConfig") or {}).get("IPv4Address")
-        return address == network.gateway and set(aliases) <= set(endpoint.get("Aliases") or [])
-
     def prepare(self) -> Network:
         work = self._work()
-        name = work.app.network
-        network = self.engine.network(name)
-        if network is not None and self._half_made(network):
-            network.remove()
-            network = None
-        if network is None:
-            network = self.engine.create_network(name, {f"{LABEL}.app": self.app})
-        config = _address_range(network)
-        if not config.get("IPRange"):
-            raise RolloutError(
-                f"network {name} exists, but was not made by this module. Remove it: `docker network rm {name}`."
-            )
-        found = Network(name, config["Subnet"], gateway_address(config["Subnet"]))
-        self.attach(found, work.app.served)
+        found = self.network.make()
+        self.network.attach(self.gateway.container(), found, work.app.served)
         for volume in model_of.release_volumes(work.parts):
             labels = {"com.docker.compose.project": self.app, "com.docker.compose.volume": volume.key}
             self.engine.ensure_volume(volume.name, volume.driver, volume.options, labels)
@@ -222,32 +197,6 @@ class ComposeDriver:
         if state.network != found:
             self.save(replace(state, network=found))
         return found
-
-    def _half_made(self, network: Any) -> bool:
-        """A run was killed when it had asked the engine for a free range, and not yet split it."""
-        return network.attrs.get("Labels", {}).get(f"{LABEL}.app") == self.app and not _address_range(network).get(
-            "IPRange"
-        )
-
-    def attach(self, found: Network, names: Collection[str]) -> None:
-        """Give the gateway its address and the names of the swapped services in the network of the app."""
-        if self.gateway_attached(found, names):
-            return
-        network = self.engine.network(found.name)
-        if network is None:
-            raise RolloutError(f"network {found.name} is gone. Deploy {self.app} again.")
-        container = self.gateway.container()
-        aliases = set(names)
-        endpoint = self._endpoint(found.name)
-        try:
-            if endpoint is not None:
-                # Aliases of an attachment cannot be changed; the old ones stay for the release that still serves.
-                mine = (container.short_id, container.id[:12], GATEWAY)
-                aliases |= {alias for alias in endpoint.get("Aliases") or [] if alias not in mine}
-                network.disconnect(container)
-            network.connect(container, aliases=sorted(aliases), ipv4_address=found.gateway)
-        except SDK_ERRORS as error:
-            raise EngineError(f"network {found.name}: the gateway cannot be attached: {error}") from error
 
     def apply_base(self) -> None:
         work = self._work()
@@ -275,11 +224,7 @@ class ComposeDriver:
             arguments = ("--project-name", self.app, "--file", path, "down", "--remove-orphans")
             compose(*arguments, timeout=300, pass_fds=self.held)
         self.engine.remove_readers(self.app)
-        network = self.engine.network(f"{self.app}_private")
-        if network is not None:
-            with contextlib.suppress(Exception):
-                network.disconnect(GATEWAY, force=True)
-            network.remove()
+        self.network.remove()
 
     def _write_secrets(
         self, work: Work, services: Mapping[str, model_of.Model], images: Mapping[str, str], directory: str
@@ -508,9 +453,3 @@ class ComposeDriver:
 
 def _images(release: Release) -> set[str]:
     return {model_of.pinned_reference(*image) for image in release.images.values()}
-
-
-def _address_range(network: Any) -> Mapping[str, Any]:
-    """What a network says of its addresses."""
-    configured: Sequence[Mapping[str, Any]] = network.attrs.get("IPAM", {}).get("Config") or [{}]
-    return configured[0]

@@ -284,7 +284,7 @@ class Runner:
     def _current(self, driver: ComposeDriver, rollout: Rollout, state: State, app: App | None) -> plan.Current:
         lost = False
         if app is not None and state.network is not None:
-            lost = not driver.gateway_attached(state.network, app.served)
+            lost = not driver.network.attached(state.network, app.served)
         return plan.Current(
             state,
             driver.inventory(),
@@ -398,7 +398,7 @@ class Runner:
         if self.apply:
             driver.check_gateway()
             if state.network is not None:
-                driver.attach(state.network, plan.served(state.route))
+                driver.network.attach(driver.gateway.container(), state.network, plan.served(state.route))
             self.outcome.state = rollout.roll_back(target, state.route)
 
     def _judged(self, driver: ComposeDriver, rollout: Rollout, verb: str, wanted: str | None) -> None:

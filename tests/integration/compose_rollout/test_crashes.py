@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 """Kills where most is done and least is noted, the end of the controller, and a loss of power; each made good by the
-same command. `make soak` does it at every line of the journal."""
+same command. `make soak NAME=crashes` does it at every line of the journal."""
 
 from __future__ import annotations
 
