@@ -65,8 +65,9 @@ def deploy(victim: Victim, shape: Shape) -> tuple[dict[str, Any], str]:
 
 
 def roll_back(victim: Victim, shape: Shape) -> tuple[dict[str, Any], str]:
+    live = version(victim.host)
     victim.deployed(**shape.options)
-    return {"app": APP, "state": "rolled_back"}, str(victim.number - 1)
+    return {"app": APP, "state": "rolled_back"}, live
 
 
 def promote(victim: Victim, shape: Shape) -> tuple[dict[str, Any], str]:
