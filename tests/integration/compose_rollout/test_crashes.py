@@ -7,6 +7,7 @@ same command. `make soak NAME=crashes` does it at every line of the journal."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -80,10 +81,17 @@ def test_a_canary_outlives_the_runs_that_take_it_on_or_away(victim: Victim) -> N
 def test_a_first_deploy_and_a_removal_that_die_leave_nothing_behind(victim: Victim) -> None:
     host, directory = victim.host, f"/var/lib/daffathan/apps/{APP}"
     host.run("sh", "-c", f"mkdir -p {directory}; touch {directory}/journal.ndjson")
-    # The network is there, and nothing is known of it yet.
+    # What a run leaves that dies between two questions to the engine.
+    host.run("docker", "network", "create", "--label", f"daffathan.app={APP}", f"{APP}_private")
+    # The network is whole then, and nothing is known of it yet.
     assert killed_and_run_again(host, victim.next(), "done:fetch", "next") is not None
     victim.assert_whole("first", {"api": 1})
+    network = json.loads(
+        host.run("docker", "network", "inspect", "--format", "{{json .IPAM.Config}}", f"{APP}_private")
+    )
+    assert network[0]["IPRange"]
     victim.deployed(jobs=True)
+    host.run("docker", "create", "--label", f"daffathan.reader={APP}", "registry.lab:5000/daffathan/api:1.0.0", "true")
     assert killed_and_run_again(host, ABSENT, "begin:prune", "next") is not None
     victim.assert_gone("removed")
     assert rollout(host, ABSENT)["changed"] is False
