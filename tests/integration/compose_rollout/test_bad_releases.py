@@ -184,7 +184,7 @@ REFUSED: list[tuple[dict[str, Any], dict[str, Any], list[str]]] = [
     (
         {},
         {"web": {"port": 3001, "routes": ["/"], "health": "/"}},
-        ["services.web", "no service of this name", "It has api"],
+        ["services.web: the compose file has no service", "api"],
     ),
     ({}, {"api": {"port": 3001, "routes": ["/"], "health": "/", "surge": 2}}, ["services.api.surge: 2", "rolling"]),
 ]
