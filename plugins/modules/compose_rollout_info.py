@@ -59,7 +59,9 @@ apps:
       type: list
       elements: str
     phase:
-      description: V(idle), or the phase in which a run was interrupted; the next run finishes or undoes it.
+      description:
+        - V(idle); V(canary), V(prepared) or V(switched) while a release waits; or the phase in which a run was
+          interrupted, which the next run finishes or undoes.
       type: str
     live:
       description: The release that serves; none before the first one.

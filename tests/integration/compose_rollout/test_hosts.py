@@ -50,7 +50,7 @@ def compose(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def app(
     compose: Path, version: str, *, tag: str = "1.0.0", mailer: str = WORKS, **options: Any
 ) -> list[dict[str, Any]]:
-    times = {"start_timeout": 20, "drain_timeout": 2, "stop_timeout": 2}
+    times = {"start_timeout": 60, "drain_timeout": 2, "stop_timeout": 2}
     return [
         {
             "name": APP,
