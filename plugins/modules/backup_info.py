@@ -72,7 +72,7 @@ points:
     bytes:
       description: Size of its content.
       type: int
-    items:
+    snapshots:
       description: Snapshots of restic by C(database/<name>) and C(volume/<name>).
       type: dict
 """

@@ -164,7 +164,7 @@ def parse_list(output: str, now: datetime) -> Sequence[dict[str, Any]]:
                 "release": point.get("release"),
                 "complete": point["complete"],
                 "bytes": point["bytes"],
-                "items": dict(point["items"]),
+                "snapshots": dict(point["items"]),
             }
             for point in json.loads(output)
         ]

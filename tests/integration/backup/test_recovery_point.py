@@ -117,7 +117,7 @@ def test_migration_has_a_point_and_the_point_has_exactly_the_rows_before(host: H
     assert (point["app"], point["release"], point["databases"]) == (APP, result["release"], [APP])
     (listed,) = [entry for entry in points(host) if entry["id"] == point["id"]]
     assert listed["complete"]
-    assert (listed["release"], listed["reason"], list(listed["items"])) == (
+    assert (listed["release"], listed["reason"], list(listed["snapshots"])) == (
         *(result["release"], "before-migration"),
         [f"database/{APP}"],
     )

@@ -136,5 +136,6 @@ def test_points_are_listed_with_their_ages() -> None:
     listed |= {"time": "2026-11-21T12:00:00.123456+00:00", "complete": True, "items": {"database/labs": "a"}}
     (point,) = parse_list(json.dumps([listed]), datetime(2026, 11, 21, 13, 0, 1, tzinfo=timezone.utc))
     assert (point["id"], point["age"], point["release"]) == ("20261121t120000z", 3600, "r1")
+    assert point["snapshots"] == {"database/labs": "a"}
     with pytest.raises(BackupError, match="cannot be read"):
         parse_list("Fatal", datetime.now(timezone.utc))
