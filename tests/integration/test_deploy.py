@@ -9,27 +9,37 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.load.timeline import early
 from tests.support.app import APP, COMPOSE, apps, deploy, leftovers, version
 from tests.support.audited import listen
 from tests.support.lab import Host, lab, wait_until
 from tests.support.load import site_load
+from tests.support.rollout import journal
 
 pytestmark = pytest.mark.load
 DECLARED = "/etc/daffathan/port_audit.json"
 
 
 def test_ten_deploys_under_load_lose_no_request(platform_host: Host) -> None:
+    lines: list[dict[str, Any]] = []
     with site_load(platform_host) as load:
         for number in range(10):
             tag = ("1.1.0", "1.0.0")[number % 2]
             result = deploy(platform_host, tag)
             assert result.rc == 0, result.output[-4000:]
             assert version(platform_host) == tag
+            lines += journal(platform_host)
         report = load.stop()
-    assert report.failed == 0, report.describe()
+    assert report.failed == report.refused == 0, report.describe()
+    assert min(count["ok"] for count in report.requests.values()) > 500, report.requests
+    # The WebSocket and both event streams met every switch, and lived on until the time of their release was over.
+    grace = apps("1.0.0")[0]["services"]["api"]["drain_timeout"]
+    assert len(report.ends) == 3 * 10
+    assert not early((report.started + end["at"] for end in report.ends), lines, grace), report.ends
     assert report.kept_schedule, report.describe()
     assert report.sent > 200 * 60
     assert set(report.versions) == {"1.0.0", "1.1.0"}

@@ -33,7 +33,7 @@ from typing import Any
 import pytest
 
 from tests.bench.page import publish
-from tests.load.timeline import DEPLOY, ROLL, STEADY, SWITCH, Span, early, latencies, phases
+from tests.load.timeline import DEPLOY, REST, ROLL, STEADY, SWITCH, Span, early, latencies, phases
 from tests.support.app import APP, deploy, leftovers, version
 from tests.support.converged import converged
 from tests.support.lab import Host
@@ -46,8 +46,9 @@ REQUESTS = 300_000
 # Requests per second. A machine that has other work beside holds fewer; the page says how many they were.
 RATE = float(os.environ.get("DAFFATHAN_SOAK_RATE", "150"))
 WEBSOCKETS = 6
-# Before the first deploy and after the last.
+# Before the first deploy, after the last, and after each: what it is compared with comes from the same minutes.
 CALM = 60.0
+PAUSE = REST + 5.0
 # Caches have filled and every strategy has had its turn.
 WARM = 9
 MOST_MEMORY_MB = 300
@@ -119,6 +120,7 @@ def test_a_hundred_deploys_lose_nothing_and_leave_nothing(host: Host, tmp_path: 
             kinds[strategy] += 1
             if number == WARM:
                 first = kept(host)
+            time.sleep(PAUSE)
             print(f"{number + 1} {strategy} {deploys[-1].end - started:.1f} s", file=sys.stderr, flush=True)
         last = kept(host)
         time.sleep(max(CALM, REQUESTS / RATE - (time.time() - begun) if len(deploys) == DEPLOYS else 0))
