@@ -24,6 +24,9 @@ APPS = "/var/lib/daffathan/apps"
 GATEWAY_APPS = "/etc/daffathan/gateway/apps"
 SOCKETS = "/run/daffathan/gateway"
 KILLER = Path(__file__).with_name("kill_at_line.py")
+SECOND = "second"
+SECOND_SITE = "second.example.test"
+SECOND_COMPOSE = f"/root/{SECOND}.yml"
 
 
 class Call:
@@ -89,6 +92,38 @@ def killed_at(host: Host, options: Mapping[str, Any], line: int | str, when: str
         return None
     assert done.returncode != 0, done.stdout
     return lines[-1] if lines else {}
+
+
+def faulted_at(host: Host, options: Mapping[str, Any], line: int | str, command: str) -> dict[str, Any]:
+    """What the module returns when root's shell runs a command between a line of the journal and the next one."""
+    run = Watched(host, options, line, "hold")
+    lines = run.lines()
+    assert lines is not None, f"the run ended before its line {line}: {run.call.result()}"
+    host.run("sh", "-ec", command)
+    run.let_go()
+    return run.call.result()
+
+
+def second(host: Host, tag: str, **options: Any) -> dict[str, Any]:
+    """Another app whose services have the names and ports of the demo's."""
+    image = "registry.lab:5000/daffathan"
+    services = {
+        "api": {"image": f"{image}/api:{tag}", "environment": {"PORT": "3001", "PREFIX": "/api"}},
+        "ai": {
+            "image": f"{image}/ai:{tag}",
+            "environment": {"PORT": "3002", "PREFIX": "/ai", "PEER_URL": "http://api:3001/version"},
+        },
+    }
+    host.run("sh", "-c", 'printf %s "$1" > "$2"', "sh", json.dumps({"services": services}), SECOND_COMPOSE)
+    times = {"start_timeout": 20, "drain_timeout": 2, "stop_timeout": 5}
+    api = {"port": 3001, "routes": ["/api/"], "health": "/health", **times, **options.pop("api", {})}
+    return {
+        "app": SECOND,
+        "compose_file": SECOND_COMPOSE,
+        "domains": [SECOND_SITE],
+        "services": {"api": api, "ai": {"port": 3002, "routes": ["/ai/"], "health": "/health", **times}},
+        **options,
+    }
 
 
 def state_of(host: Host, app: str) -> dict[str, Any]:

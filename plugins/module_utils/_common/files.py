@@ -72,11 +72,13 @@ class FileLock:
 
     :param timeout: seconds to wait for another holder before LockTimeout.
     :param posix: use a POSIX record lock (lockf), as ufw does on its own lock file, instead of flock.
+    :param holder: who holds it, written into the file for the message of those that wait in vain.
     """
 
-    def __init__(self, path: str, *, timeout: float, posix: bool = False) -> None:
+    def __init__(self, path: str, *, timeout: float, posix: bool = False, holder: str = "") -> None:
         self.path = path
         self.timeout = timeout
+        self.holder = holder
         self._take = fcntl.lockf if posix else fcntl.flock
         self._descriptor = -1
 
@@ -86,20 +88,51 @@ class FileLock:
         return self._descriptor
 
     def __enter__(self) -> FileLock:
-        self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         deadline = time.monotonic() + self.timeout
         while True:
             try:
+                self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            except FileNotFoundError:
+                # Who held it removed the directory as well.
+                os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
+                continue
+            try:
+                self._wait(deadline)
+                if self._is_current():
+                    self._note()
+                    return self
+            except BaseException:
+                os.close(self._descriptor)
+                raise
+            # Who held it removed the file: the next one to come would lock another.
+            os.close(self._descriptor)
+
+    def _wait(self, deadline: float) -> None:
+        while True:
+            try:
                 self._take(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return self
+                return
             except OSError:
                 if time.monotonic() >= deadline:
-                    os.close(self._descriptor)
+                    said = os.pread(self._descriptor, 1000, 0).decode("utf-8", "replace").strip()
                     raise LockTimeout(
-                        f"{self.path} is still locked by another process after {self.timeout} s"
+                        f"{self.path} is still locked by {said or 'another process'} after {self.timeout} s"
                     ) from None
                 # Neither flock nor lockf can wait with a deadline without a signal.
                 time.sleep(0.05)
+
+    def _is_current(self) -> bool:
+        """Whether the file that is locked is the one that others find."""
+        with contextlib.suppress(FileNotFoundError):
+            return os.path.samestat(os.fstat(self._descriptor), os.stat(self.path))
+        return False
+
+    def _note(self) -> None:
+        if self.holder:
+            # A full disk keeps nobody from working.
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._descriptor, 0)
+                os.pwrite(self._descriptor, self.holder.encode(), 0)
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None

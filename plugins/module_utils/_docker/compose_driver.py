@@ -15,7 +15,7 @@ import shutil
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from ansible_collections.daffathan.platform.plugins.module_utils._backup.command import make_point
@@ -37,7 +37,8 @@ from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine 
     compose,
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.network import PrivateNetwork
-from ansible_collections.daffathan.platform.plugins.module_utils._docker.nginx import Gateway, Process
+from ansible_collections.daffathan.platform.plugins.module_utils._docker.nginx import Gateway
+from ansible_collections.daffathan.platform.plugins.module_utils._docker.process import Process
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import access_log
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import compose as model_of
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary import Pool
@@ -53,6 +54,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model 
     project_name,
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.parts import Parts
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.phases import utc_now
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.plan import app_of
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.progress import Tell, silent
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.room import Room
@@ -61,6 +63,8 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state 
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.traffic import Traffic
 
 BASE_TIMEOUT = 600
+# A window of the access log that is not older begins at the end of the log.
+FRESH = timedelta(seconds=1)
 # Seconds between attempts to update a container that is just ending.
 ENDING_PAUSES = (0.1, 0.3, 1, 2)
 
@@ -173,9 +177,13 @@ class ComposeDriver:
         return self.gateway.written_generation()
 
     def check_gateway(self) -> None:
-        self.gateway.container()
+        self.gateway.container(patience=0)
         if self.work is not None and self.work.app.speaking(TCP):
             self.gateway.check_streams()
+
+    def settle(self) -> None:
+        """What a run that was killed still wants of the gateway must not come true behind the back of this one."""
+        self.gateway.settle()
 
     def room(self) -> Room:
         """What is free where images and containers are kept, and in memory."""
@@ -274,7 +282,13 @@ class ComposeDriver:
     def _up(self, release: Release, services: Collection[str]) -> None:
         which = ("--project-name", project_name(self.app, release.id), "--file", self._document(release))
         arguments = (*which, "up", "--detach", "--no-build", "--pull", "never", *services)
-        compose(*arguments, timeout=300, pass_fds=self.held)
+        try:
+            compose(*arguments, timeout=300, pass_fds=self.held)
+        except EngineError:
+            # What was begun before the engine was restarted is gone on with.
+            if not self.engine.came_back():
+                raise
+            compose(*arguments, timeout=300, pass_fds=self.held)
 
     def start(self, release: Release) -> None:
         if not release.services:
@@ -349,13 +363,17 @@ class ComposeDriver:
         for pause in ENDING_PAUSES:
             try:
                 self.engine.each(containers, "update", restart_policy=policy)
-                return
+                break
             except EngineError:
                 # For a moment the engine takes a container that has just ended for a running one, and cannot update it.
                 time.sleep(pause)
                 if always:
                     probe.check_running(self.engine, containers)
-        self.engine.each(containers, "update", restart_policy=policy)
+        else:
+            self.engine.each(containers, "update", restart_policy=policy)
+        if always:
+            # From here on they come back by themselves; what ended before, with the engine for one, does not.
+            probe.check_running(self.engine, containers)
 
     def rehearse(self, release: Release, route: Route) -> None:
         self.gateway.test_candidate(self._configuration(release, route))
@@ -371,6 +389,13 @@ class ComposeDriver:
             raise RolloutError(f"state.json of {self.app} names no network. Deploy the app again.")
         return render(app_of(self.app, route, release), release, network.gateway, split)
 
+    def put_back(self, release: Release | None, route: Route | None) -> None:
+        text = self._configuration(release, route) if release is not None and route is not None else None
+        workers = self.gateway.put_back(text)
+        self._old_workers = workers or []
+        if workers is not None:
+            self.gateway.fence(generation(text))
+
     def forget(self) -> None:
         self._old_workers = self.gateway.load(None)
 
@@ -382,7 +407,10 @@ class ComposeDriver:
         reader = self._traffic
         if reader is None or (reader.begin, reader.until, reader.drawn) != (begin, end, drawn):
             reader = self._traffic = Traffic(self.app, begin, end, drawn=drawn)
-        reader.feed(self.gateway.log(reader.seen))
+        now = utc_now()
+        if end is None and reader.seen == reader.begin and now - since < FRESH:
+            reader.begin_behind(self.gateway.last_line())
+        reader.feed(self.gateway.log(reader.wanted(now)))
         return reader.pools()
 
     def drain(self, release: Release) -> Mapping[str, Any]:

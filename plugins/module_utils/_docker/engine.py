@@ -8,21 +8,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import ipaddress
 import json
 import tarfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ansible_collections.daffathan.platform.plugins.module_utils._common.command import CommandError, run
+from ansible_collections.daffathan.platform.plugins.module_utils._common.files import read_text
+from ansible_collections.daffathan.platform.plugins.module_utils._docker.patience import Patient
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import LABEL, RolloutError
 
 try:
     import docker
     import docker.errors
     import docker.types
+    import docker.utils
     import requests
 
     HAS_SDK = True
@@ -39,6 +43,11 @@ UNREACHABLE = (
     "The Docker engine does not answer ({reason}). Is it installed and running? `systemctl status docker` tells; "
     "role daffathan.platform.docker installs it."
 )
+
+
+# The engine writes its process id here when it starts.
+PID_FILE = "/run/docker.pid"
+FULL = "no space left on device"
 
 
 class EngineError(RolloutError):
@@ -61,30 +70,43 @@ class Engine:
         try:
             self.api = docker.from_env(timeout=timeout, version="auto")
             self.api.ping()
-        except docker.errors.DockerException as error:
+        except SDK_ERRORS as error:
             raise NoEngine(UNREACHABLE.format(reason=_reason(error))) from error
+        self._pid = read_text(PID_FILE)
+        self.restarts = 0
+        client: Any = self.api.api
+        ping = requests.Request("GET", f"{client.base_url}/_ping").prepare()
+        errors = requests.exceptions
+        inner = client.get_adapter(client.base_url)
+        self._patience = Patient(inner, ping, errors.ConnectionError, errors.RequestException)
+        client.mount(client.base_url, self._patience)
+
+    def came_back(self) -> bool:
+        """Whether the engine has gone away since it was asked this last, and answers again; waits for it."""
+        answers = self._patience.wait()
+        pid = read_text(PID_FILE)
+        changed, self._pid = pid != self._pid, pid
+        self.restarts += changed
+        return answers and changed
 
     def data_directory(self) -> str:
-        try:
+        with told("the engine does not tell where it keeps its data"):
             return str(self.api.info()["DockerRootDir"])
-        except SDK_ERRORS as error:
-            raise EngineError(f"the engine does not tell where it keeps its data: {_reason(error)}") from error
 
     # Images
 
     def local_image(self, reference: str) -> Any | None:
         try:
-            return self.api.images.get(reference)
+            with told(f"image {reference}", docker.errors.ImageNotFound):
+                return self.api.images.get(reference)
         except docker.errors.ImageNotFound:
             return None
-        except docker.errors.APIError as error:
-            raise EngineError(f"image {reference}: {_reason(error)}") from error
 
     def registry_digest(self, reference: str) -> str:
         """What a tag means now, asked from its registry; no layer is pulled."""
         try:
             return str(self.api.images.get_registry_data(reference).id)
-        except docker.errors.APIError as error:
+        except SDK_ERRORS as error:
             raise EngineError(_reason(error)) from error
 
     def pull(self, references: Collection[str]) -> list[str]:
@@ -96,14 +118,22 @@ class Engine:
         return missing
 
     def _pull_one(self, reference: str) -> None:
+        said = self._pull(reference)
+        if said is not None and self.came_back():
+            said = self._pull(reference)
+        if said is not None:
+            raise EngineError(f"image {reference} cannot be pulled: {said}. {_remedy(said)}")
+
+    def _pull(self, reference: str) -> str | None:
+        """What kept an image from being pulled."""
+        repository, tag = docker.utils.parse_repository_tag(reference)
         try:
-            self.api.images.pull(reference)
-        except docker.errors.APIError as error:
-            raise EngineError(
-                f"image {reference} cannot be pulled: {_reason(error)}. Check its name, that it was pushed, that the "
-                "registry is "
-                "reachable from this host, and `docker login` for a private one."
-            ) from error
+            # What goes wrong after the first byte of the answer is a line of it; images.pull() of the SDK reads none.
+            lines = list(self.api.api.pull(repository, tag=tag or "latest", stream=True, decode=True))
+        except SDK_ERRORS as error:
+            return _reason(error)
+        said = next((str(line["error"]) for line in lines if "error" in line), None)
+        return said or (None if self.local_image(reference) else "it is not there after the pull")
 
     def remove_image(self, reference: str) -> None:
         """Remove an image that nothing uses; one that is used stays, and one that somebody gave a tag."""
@@ -112,7 +142,7 @@ class Engine:
             return
         try:
             self.api.images.remove(reference, noprune=False)
-        except docker.errors.APIError:
+        except SDK_ERRORS:
             return
 
     def image_uid(self, reference: str, user: str | None, app: str) -> tuple[int, int]:
@@ -132,16 +162,16 @@ class Engine:
 
     def _file_of_image(self, reference: str, path: str, app: str) -> str:
         self.remove_readers(app)
-        container = self.api.containers.create(reference, command=["true"], network_disabled=True, labels={READER: app})
-        try:
-            chunks = container.get_archive(path)[0]
-            with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
-                member = archive.extractfile(archive.getmembers()[0])
-                return member.read().decode("utf-8", "replace") if member else ""
-        except docker.errors.APIError as error:
-            raise EngineError(f"image {reference}: {path} cannot be read: {_reason(error)}") from error
-        finally:
-            container.remove(force=True)
+        labels = {READER: app}
+        with told(f"image {reference}: {path} cannot be read"):
+            container = self.api.containers.create(reference, command=["true"], network_disabled=True, labels=labels)
+            try:
+                chunks = container.get_archive(path)[0]
+                with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
+                    member = archive.extractfile(archive.getmembers()[0])
+                    return member.read().decode("utf-8", "replace") if member else ""
+            finally:
+                container.remove(force=True)
 
     def remove_readers(self, app: str) -> None:
         """Remove what a run that was killed while it read a file of an image left."""
@@ -151,18 +181,15 @@ class Engine:
 
     def containers(self, labels: Collection[str]) -> list[Any]:
         """Containers with all of these labels, running or not."""
-        try:
+        with told("containers cannot be listed"):
             return list(self.api.containers.list(all=True, filters={"label": list(labels)}, ignore_removed=True))
-        except docker.errors.APIError as error:
-            raise EngineError(f"containers cannot be listed: {_reason(error)}") from error
 
     def container(self, name: str) -> Any | None:
         try:
-            return self.api.containers.get(name)
+            with told(f"container {name}", docker.errors.NotFound):
+                return self.api.containers.get(name)
         except docker.errors.NotFound:
             return None
-        except docker.errors.APIError as error:
-            raise EngineError(f"container {name}: {_reason(error)}") from error
 
     def each(self, containers: Collection[Any], verb: str, **arguments: Any) -> None:
         """Call one method on many containers at the same time."""
@@ -181,22 +208,21 @@ class Engine:
 
     def reload(self, container: Any) -> None:
         """Look at a container again."""
-        try:
+        with told(f"container {container.name}"):
             container.reload()
-        except SDK_ERRORS as error:
-            raise EngineError(f"container {container.name}: {_reason(error)}") from error
 
     # Networks and volumes
 
     def network(self, name: str) -> Any | None:
         try:
-            return self.api.networks.get(name)
+            with told(f"network {name}", docker.errors.NotFound):
+                return self.api.networks.get(name)
         except docker.errors.NotFound:
             return None
 
     def create_network(self, name: str, labels: Mapping[str, str]) -> Any:
         """A bridge network in a range that the engine found free; it gives out the lower half of it by itself."""
-        try:
+        with told(f"network {name} cannot be made"):
             probe = self.api.networks.create(name, driver="bridge", labels=dict(labels))
             probe.reload()
             subnet = probe.attrs["IPAM"]["Config"][0]["Subnet"]
@@ -207,17 +233,24 @@ class Engine:
             network = self.api.networks.create(name, driver="bridge", labels=dict(labels), ipam=ipam)
             network.reload()
             return network
-        except docker.errors.APIError as error:
-            raise EngineError(f"network {name} cannot be made: {_reason(error)}") from error
 
     def ensure_volume(self, name: str, driver: str, options: Mapping[str, str], labels: Mapping[str, str]) -> None:
-        try:
-            self.api.volumes.get(name)
-        except docker.errors.NotFound:
+        with told(f"volume {name} cannot be made"):
             try:
+                self.api.volumes.get(name)
+            except docker.errors.NotFound:
                 self.api.volumes.create(name=name, driver=driver, driver_opts=dict(options), labels=dict(labels))
-            except docker.errors.APIError as error:
-                raise EngineError(f"volume {name} cannot be made: {_reason(error)}") from error
+
+
+@contextlib.contextmanager
+def told(what: str, *expected: type[Exception]) -> Iterator[None]:
+    """What the SDK raises becomes an error that says what was asked for; what the caller expects stays as it is."""
+    try:
+        yield
+    except expected:
+        raise
+    except SDK_ERRORS as error:
+        raise EngineError(f"{what}: {_reason(error)}") from error
 
 
 def compose(*arguments: str, timeout: float = 900, pass_fds: Collection[int] = ()) -> str:
@@ -254,6 +287,18 @@ def normalise(path: str, project: str, env: Mapping[str, str]) -> tuple[dict[str
     return json.loads(out), [
         f"compose file: {line}" for line in warnings if "attribute `version` is obsolete" not in line
     ]
+
+
+def _remedy(said: str) -> str:
+    if FULL in said:
+        return (
+            "The disk that Docker keeps its data on is full. Free some space (`docker system df` tells what takes it), "
+            "and raise `min_free_disk` so that the next run asks for it first."
+        )
+    return (
+        "Check its name, that it was pushed, that the registry is reachable from this host, and `docker login` for a "
+        "private one."
+    )
 
 
 def _reason(error: Exception) -> str:

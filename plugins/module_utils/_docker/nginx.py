@@ -17,8 +17,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from ansible_collections.daffathan.platform.plugins.module_utils._common.command import CommandError, run
@@ -29,7 +28,9 @@ from ansible_collections.daffathan.platform.plugins.module_utils._common.files i
     read_text,
     write_atomic,
 )
-from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine import SDK_ERRORS, Engine
+from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine import Engine, told
+from ansible_collections.daffathan.platform.plugins.module_utils._docker.process import Process, stat
+from ansible_collections.daffathan.platform.plugins.module_utils._docker.reloads import Queue
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import streams
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gateway import (
     APPS,
@@ -50,19 +51,16 @@ ADMIN_SOCKET = "/run/daffathan/gateway/admin/admin.sock"
 LOCK = "/run/daffathan/gateway.lock"
 LOCK_TIMEOUT = 120
 FENCE_TIMEOUT = 15.0
+# For so many seconds a gateway that ended is waited for: Docker starts it again.
+PATIENCE = 15.0
+HELD = "gateway: {}. Try again when that has ended."
 ESTABLISHED = "01"
+# In the order in which they are written: the one of HTTP, which names the generation, is the last.
+KINDS = (STREAMS, APPS)
 
 
-@dataclass(frozen=True)
-class Process:
-    """A process that cannot be confused with a later one of the same number."""
-
-    pid: int
-    started: str
-
-    def alive(self) -> bool:
-        stat = _stat(self.pid)
-        return stat is not None and stat[19] == self.started and stat[0] != "Z"
+class NoGateway(RolloutError):
+    """There is no gateway that runs."""
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -84,15 +82,20 @@ class Gateway:
     def __init__(self, engine: Engine, app: str) -> None:
         self.engine = engine
         self.app = app
-        # By kind, in the order in which they are written: the one of HTTP, which names the generation, is the last.
-        self.files = {kind: f"{DIRECTORY}/{kind}/{app}.conf" for kind in (STREAMS, APPS)}
+        self.queue = Queue()
+        self._lock = FileLock(LOCK, timeout=LOCK_TIMEOUT, holder=f"the rollout of {app}, process {os.getpid()}")
         self._tested: str | None = None
 
-    def container(self) -> Any:
+    def container(self, patience: float = PATIENCE) -> Any:
+        """The container, which runs. :param patience: seconds to wait for one that has ended to be started again"""
+        deadline = time.monotonic() + patience
         container = self.engine.container(GATEWAY)
+        while container is not None and container.status != "running" and time.monotonic() < deadline:
+            time.sleep(0.1)
+            container = self.engine.container(GATEWAY)
         if container is None or container.status != "running":
             what = "does not exist" if container is None else f"is {container.status}"
-            raise RolloutError(
+            raise NoGateway(
                 f"gateway: the container {GATEWAY} {what}, so no request could reach the app. Run role "
                 "daffathan.platform.gateway first"
                 f"{'' if container is None else f'; `docker logs {GATEWAY}` tells why it ended'}."
@@ -108,18 +111,7 @@ class Gateway:
             )
 
     def read(self) -> str | None:
-        return streams.unite(read_text(self.files[APPS]), read_text(self.files[STREAMS]))
-
-    def _write(self, text: str | None) -> None:
-        """A kill between the two files leaves what no generation fits, see `generation`."""
-        http, tcp = streams.divide(text or "")
-        for kind, part in ((STREAMS, tcp), (APPS, http)):
-            path = self.files[kind]
-            if part:
-                write_atomic(path, part, mode=0o644)
-            elif os.path.exists(path):
-                os.unlink(path)
-                fsync_directory(os.path.dirname(path))
+        return _read(self.app)
 
     def written_generation(self) -> str | None:
         return generation(self.read())
@@ -137,28 +129,86 @@ class Gateway:
         finally:
             connection.close()
 
-    def test(self) -> None:
-        """Whether nginx takes the configuration as it is on disk."""
-        self._nginx_test(f"{INSIDE}/nginx.conf")
+    def settle(self) -> None:
+        """Return when nothing that a killed run of this app wanted will be loaded any more."""
+        if not self.queue.withdraw(self.app):
+            with self._locked():
+                self.queue.clear(self.app)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        try:
+            with self._lock:
+                yield
+        except LockTimeout as error:
+            raise RolloutError(HELD.format(error)) from error
 
     def load(self, text: str | None) -> list[Process]:
         """Test, write and load the app's files, or take them away (None); the workers that still have the old ones."""
-        try:
-            with FileLock(LOCK, timeout=LOCK_TIMEOUT):
-                container = self.container()
-                if text is None:
-                    self._remove_candidate()
-                if text != self.read():
-                    if text is not None:
-                        self.test_candidate(text)
-                    self._write(text)
-                workers = self.workers(container)
-                # Not through the engine: it takes any signal it sends for a stop by hand, and then does not start
-                # an `unless-stopped` container after the next boot.
-                os.kill(int(container.attrs["State"]["Pid"]), signal.SIGHUP)
-                return workers
-        except LockTimeout as error:
-            raise RolloutError(f"gateway: {error}. Another rollout holds it; try again when it has ended.") from error
+        return self._queued(text, self._load)
+
+    def put_back(self, text: str | None) -> list[Process] | None:
+        """The same for what was in force before; None where the gateway does not run, which reads it when it starts."""
+        running = True
+
+        def write(wanted: str | None) -> list[Process]:
+            nonlocal running
+            try:
+                return self._load(wanted, patience=1)
+            except NoGateway:
+                running = False
+                _write(self.app, wanted)
+                return []
+
+        workers = self._queued(text, write)
+        return workers if running else None
+
+    def _queued(self, text: str | None, load: Callable[[str | None], list[Process]]) -> list[Process]:
+        """Wait for the lock. Who had it before may have loaded the text along with its own."""
+        ticket = self.queue.ask(self.app, text)
+        while True:
+            try:
+                with self._lock:
+                    try:
+                        workers = self.queue.answer(self.app, ticket)
+                        return load(text) if workers is None else workers
+                    finally:
+                        self.queue.clear(self.app)
+            except LockTimeout as error:
+                # One that is being granted is waited for: it must not come true after this run has given up.
+                if self.queue.withdraw(self.app):
+                    raise RolloutError(HELD.format(error)) from error
+
+    def _load(self, text: str | None, patience: float = PATIENCE) -> list[Process]:
+        container = self.container(patience)
+        wanted = {self.app: text}
+        if text is None:
+            self._remove_candidate()
+        if text is not None and text != self.read():
+            self._test(wanted)
+        others = self.queue.claim(self.app)
+        if others:
+            try:
+                self._test({**{app: wish.text for app, wish in others.items()}, **wanted})
+                wanted.update({app: wish.text for app, wish in others.items()})
+            except RolloutError:
+                # Each by itself then: who is to blame will be told.
+                self.queue.give_back(others)
+                others = {}
+        for app, content in wanted.items():
+            if content != _read(app):
+                _write(app, content)
+        self.engine.reload(container)
+        master = int(container.attrs["State"]["Pid"])
+        workers = _children(master)
+        # One that has ended meanwhile reads the files when it starts; 0 would mean this process and its relatives.
+        if master:
+            # Not through the engine: it takes any signal it sends for a stop by hand, and then does not start
+            # an `unless-stopped` container after the next boot.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(master, signal.SIGHUP)
+        self.queue.grant(others, workers)
+        return workers
 
     def _base(self) -> str:
         base = read_text(f"{DIRECTORY}/nginx.conf")
@@ -170,21 +220,26 @@ class Gateway:
 
     def test_candidate(self, text: str) -> None:
         """Whether nginx takes files for this app beside what else it has; not asked a second time about the same."""
-        base, others = self._base(), {kind: self._others(kind) for kind in (APPS, STREAMS)}
+        self._test({self.app: text})
+
+    def _test(self, wanted: Mapping[str, str | None]) -> None:
+        """The same for files of several apps."""
+        base, others = self._base(), {kind: _others(kind, wanted) for kind in KINDS}
         # By what they hold: `INSIDE` is this directory.
         contents = {kind: [read_text(f"{DIRECTORY}/{kind}/{name}") for name in names] for kind, names in others.items()}
-        everything = canonical_hash([base, text, others, contents])
+        everything = canonical_hash([base, dict(wanted), others, contents])
         if everything == self._tested:
             return
-        http, tcp = streams.divide(text)
-        own = {kind: f".{self.app}.{kind}.candidate" for kind, part in ((APPS, http), (STREAMS, tcp)) if part}
-        included = {
-            kind: [f"{INSIDE}/{kind}/{name}" for name in names] + ([f"{INSIDE}/{own[kind]}"] if kind in own else [])
-            for kind, names in others.items()
-        }
+        included = {kind: [f"{INSIDE}/{kind}/{name}" for name in names] for kind, names in others.items()}
+        written: dict[str, str] = {}
+        for app, text in wanted.items():
+            for kind, part in _parts(text).items():
+                name = f".{self.app}.{app}.{kind}.candidate"
+                if part:
+                    written[name] = part
+                    included[kind].append(f"{INSIDE}/{name}")
         whole = f".{self.app}.nginx.candidate"
-        written = {whole: test_configuration(base, included, INSIDE)}
-        written.update({name: http if kind == APPS else tcp for kind, name in own.items()})
+        written[whole] = test_configuration(base, included, INSIDE)
         try:
             for name, part in written.items():
                 write_atomic(f"{DIRECTORY}/{name}", part, mode=0o644)
@@ -199,42 +254,39 @@ class Gateway:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
 
-    def _others(self, kind: str) -> list[str]:
-        """The names of the files of the other apps."""
-        paths = sorted(glob.glob(f"{glob.escape(DIRECTORY)}/{kind}/*.conf"))
-        return [os.path.basename(path) for path in paths if path != self.files[kind]]
-
     def _nginx_test(self, path: str) -> None:
-        try:
-            run(["docker", "exec", GATEWAY, "nginx", "-t", "-q", "-c", path], timeout=30)
-        except CommandError as error:
-            said = (error.completed.stderr or str(error)).strip()
-            raise RolloutError(
-                f"gateway: nginx refuses the configuration of {self.app}; the one in force was not touched. It "
-                f"says:\n{said}"
-            ) from error
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                run(["docker", "exec", GATEWAY, "nginx", "-t", "-q", "-c", path], timeout=30)
+                return
+            except CommandError as error:
+                said = (error.completed.stderr or str(error)).strip()
+                if "nginx: " in said:
+                    raise RolloutError(
+                        f"gateway: nginx refuses the configuration of {self.app}; the one in force was not touched. It "
+                        f"says:\n{said}"
+                    ) from error
+                if time.monotonic() > deadline:
+                    raise RolloutError(f"gateway: the configuration of {self.app} cannot be tested: {said}") from error
+            # It was not nginx that spoke: the gateway, or the engine, went away under the test.
+            self.engine.came_back()
+            self.container()
+            time.sleep(0.1)
 
     def log(self, since: str) -> str:
         """The lines of the access log from the second of a time stamp on, each behind the engine's time stamp."""
         # A whole second: older versions of the SDK take no others.
         second = calendar.timegm(time.strptime(since[:19], "%Y-%m-%dT%H:%M:%S"))
-        try:
-            text = self.container().logs(stdout=True, stderr=False, timestamps=True, since=second)
-        except SDK_ERRORS as error:
-            raise RolloutError(f"gateway: its access log cannot be read: {error}") from error
-        return str(text.decode("utf-8", "replace"))
+        return self._log(since=second)
 
-    def workers(self, container: Any) -> list[Process]:
-        """The children of the gateway's nginx, seen from the host."""
-        container.reload()
-        master = str(container.attrs["State"]["Pid"])
-        found = []
-        for entry in os.listdir("/proc"):
-            if entry.isdigit():
-                stat = _stat(int(entry))
-                if stat is not None and stat[1] == master:
-                    found.append(Process(int(entry), stat[19]))
-        return found
+    def last_line(self) -> str:
+        return self._log(tail=1)
+
+    def _log(self, **which: int) -> str:
+        with told("gateway: its access log cannot be read"):
+            text = self.container().logs(stdout=True, stderr=False, timestamps=True, **which)
+        return str(text.decode("utf-8", "replace"))
 
     def fence(self, wanted: str | None, rounds: int = 0) -> None:
         """Return when many fresh connections in a row meet the generation: no worker with the old one accepts any more.
@@ -249,6 +301,8 @@ class Gateway:
             row = row + 1 if last == wanted else 0
             if row == 0:
                 if time.monotonic() > deadline:
+                    # One that does not run at all has more to say.
+                    self.container(patience=0)
                     raise RolloutError(
                         f"gateway: after {FENCE_TIMEOUT:.0f} s it still answers with generation {last} instead of "
                         f"{wanted}. `docker logs --tail 20 {GATEWAY}` tells why the configuration was not loaded."
@@ -256,8 +310,45 @@ class Gateway:
                 time.sleep(0.01)
 
 
-def alive(processes: Collection[Process]) -> list[Process]:
-    return [process for process in processes if process.alive()]
+def _children(master: int) -> list[Process]:
+    """The workers of an nginx, seen from the host."""
+    found = []
+    for entry in os.listdir("/proc") if master else []:
+        fields = stat(int(entry)) if entry.isdigit() else None
+        if fields is not None and fields[1] == str(master):
+            found.append(Process(int(entry), fields[19]))
+    return found
+
+
+def _path(app: str, kind: str) -> str:
+    return f"{DIRECTORY}/{kind}/{app}.conf"
+
+
+def _parts(text: str | None) -> dict[str, str]:
+    http, tcp = streams.divide(text or "")
+    return {APPS: http, STREAMS: tcp}
+
+
+def _read(app: str) -> str | None:
+    return streams.unite(read_text(_path(app, APPS)), read_text(_path(app, STREAMS)))
+
+
+def _write(app: str, text: str | None) -> None:
+    """A kill between the two files leaves what no generation fits, see `generation`."""
+    parts = _parts(text)
+    for kind in KINDS:
+        path = _path(app, kind)
+        if parts[kind]:
+            write_atomic(path, parts[kind], mode=0o644)
+        elif os.path.exists(path):
+            os.unlink(path)
+            fsync_directory(os.path.dirname(path))
+
+
+def _others(kind: str, apps: Collection[str]) -> list[str]:
+    """The names of the files of the other apps."""
+    names = map(os.path.basename, sorted(glob.glob(f"{glob.escape(DIRECTORY)}/{kind}/*.conf")))
+    return [name for name in names if name not in {f"{app}.conf" for app in apps}]
 
 
 def holders(pid: int, port: int) -> list[str]:
@@ -293,12 +384,3 @@ def _is_loopback(remote: str) -> bool:
     address = remote.rsplit(":", 1)[0]
     # The kernel writes each word in the byte order of the host: 127.0.0.1 ends in 7F, mapped or not.
     return (address.endswith("7F") and len(address) in (8, 32)) or address == "0" * 24 + "01000000"
-
-
-def _stat(pid: int) -> list[str] | None:
-    """Fields of /proc/PID/stat from the state on: state, parent, ..., start time at 19."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as handle:
-            return handle.read().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None

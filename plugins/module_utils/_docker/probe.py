@@ -16,7 +16,8 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine import SDK_ERRORS, Engine
-from ansible_collections.daffathan.platform.plugins.module_utils._docker.nginx import Process, alive, holders
+from ansible_collections.daffathan.platform.plugins.module_utils._docker.nginx import holders
+from ansible_collections.daffathan.platform.plugins.module_utils._docker.process import Process, alive
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.driver import Ill
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
     LABEL,

@@ -56,7 +56,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.parts 
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.phases import Rollout, utc_now
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.ports import check_ports
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.progress import Progress, progress_path
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.room import MIB, Room, check_room
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.room import MIB, Room, check_room, explain
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import State
 
 
@@ -95,6 +95,7 @@ class Runner:
         )
         self.canary: Canary | None = None
         self.point = False
+        self.engine: Engine | None = None
 
     def redact(self, text: str) -> str:
         """What a container printed may hold a secret, one of this call or one of a release before."""
@@ -118,10 +119,30 @@ class Runner:
         except PermissionError as error:
             raise RolloutError(f"app {self.name}: {error}. A rollout needs root: set `become: true`.") from error
         except ENGINE_FAILURES as error:
-            raise RolloutError(f"app {self.name}: {error}. The next run finishes or undoes what was begun.") from error
+            text = self._with_cause(
+                f"app {self.name}: {explain(error)}. The next run finishes or undoes what was begun."
+            )
+            raise RolloutError(text) from error
+        except InputError:
+            raise
+        except RolloutError as error:
+            text = self._with_cause(str(error))
+            if text == str(error):
+                raise
+            raise RolloutError(text) from error
+
+    def _with_cause(self, text: str) -> str:
+        """An engine that was restarted explains much that goes wrong."""
+        if self.engine is None or not (self.engine.came_back() or self.engine.restarts):
+            return text
+        return (
+            f"{text}\nThe Docker engine was restarted meanwhile. Without `live-restore`, which role "
+            "daffathan.platform.docker sets, that stops all containers. Run the same command again."
+        )
 
     def _run(self, state: str, app: App | None, wanted: str | None) -> Outcome:
-        driver = ComposeDriver(Engine(), self.name)
+        self.engine = Engine()
+        driver = ComposeDriver(self.engine, self.name)
         if not self.apply:
             self._act(driver, state, app, wanted)
             return self.outcome
@@ -131,7 +152,8 @@ class Runner:
             return self.outcome
         os.makedirs(directory, mode=0o700, exist_ok=True)
         try:
-            with FileLock(f"{directory}/lock", timeout=self.options["lock_timeout"]) as lock:
+            path = f"{directory}/lock"
+            with FileLock(path, timeout=self.options["lock_timeout"], holder=self._holder(state)) as lock:
                 driver.held = (lock.descriptor,)
                 self._act(driver, state, app, wanted)
         except LockTimeout as error:
@@ -140,11 +162,17 @@ class Runner:
             ) from error
         return self.outcome
 
+    def _holder(self, state: str) -> str:
+        by = os.environ.get("SUDO_USER") or "root"
+        return f"process {os.getpid()} (`state: {state}`, begun by {by} at {self.now.isoformat(timespec='seconds')})"
+
     def _act(self, driver: ComposeDriver, state: str, app: App | None, wanted: str | None) -> None:
         progress = Progress(progress_path(self.name) if self.apply else None, redact=self.redact)
         driver.tell = progress.waits
         path = f"{driver.directory}/journal.ndjson" if self.apply else None
         journal = Journal(path, redact=self.redact, progress=progress)
+        if self.apply:
+            driver.settle()
         rollout = Rollout(driver, journal, keep=self.keep if app is not None else None, keep_warm=self.keep_warm)
         self.outcome.timings = journal.timings
         try:
@@ -166,6 +194,8 @@ class Runner:
                     rollout.note_times()
             self.outcome.drained = rollout.drained
             self.outcome.warnings += rollout.warnings
+            if journal.lost is not None:
+                self.outcome.warnings.append(f"journal: lines are missing: {journal.lost}")
         self.outcome.changed = bool(self.outcome.operations)
 
     # present, prepared
@@ -306,19 +336,26 @@ class Runner:
                 # A database is not restarted because its tag moved: that takes a change of the compose file.
                 digests[reference] = kept[reference]
             else:
-                digests[reference] = self._digest(engine, reference)
+                digests[reference] = self._digest(engine, reference, state)
         return digests
 
-    def _digest(self, engine: Engine, reference: str) -> str:
+    def _digest(self, engine: Engine, reference: str, state: State) -> str:
         try:
             return engine.registry_digest(reference)
         except EngineError as error:
             image = engine.local_image(reference)
             if image is None:
+                used = self._used(engine, reference, state)
+                if used is not None:
+                    self.outcome.warnings.append(
+                        f"image {reference}: its registry did not answer ({error}); what a release of this host was "
+                        "made of under that name is used."
+                    )
+                    return used
                 raise RolloutError(
-                    f"image {reference}: not found ({error}). Check its name and tag, that it was pushed, that the "
-                    "registry is "
-                    "reachable from this host, and `docker login` for a private one."
+                    f"image {reference}: the registry does not have it, or does not answer ({error}). Check its name "
+                    "and tag, that it was pushed, that the registry is reachable from this host, and `docker login` "
+                    "for a private one."
                 ) from error
             repository = model_of.repository(reference)
             known = [text.split("@", 1) for text in image.attrs.get("RepoDigests") or []]
@@ -329,6 +366,14 @@ class Runner:
                 f"image {reference}: its registry did not answer ({error}); the copy on this host is used."
             )
             return digest or f"{model_of.LOCAL_IMAGE}{image.id}"
+
+    def _used(self, engine: Engine, reference: str, state: State) -> str | None:
+        """What the reference stood for in the latest release that has it, where that is still here."""
+        for release in state.kept:
+            for image, digest in release.images.values():
+                if image == reference and engine.local_image(model_of.pinned_reference(image, digest)) is not None:
+                    return digest
+        return None
 
     def _candidate(
         self,
@@ -359,7 +404,7 @@ class Runner:
                 **{name: getattr(service, name) for name in LIMITS},
             )
         return Release(
-            id=release_id(self.now, desired.release_hash),
+            id=release_id(self.now, desired.release_hash, state.ids),
             hash=desired.release_hash,
             colour=other_colour(state.live.colour if state.live else None),
             created=self.now.isoformat(timespec="seconds"),
@@ -461,3 +506,6 @@ class Runner:
         if self.apply and self.outcome.operations:
             rollout.remove()
             self.outcome.state = State(self.name)
+        elif self.apply:
+            # What it waited for may have been another removal.
+            driver.erase()

@@ -29,14 +29,32 @@ class Reader:
         :param since: lines up to this time stamp are of the past
         :param until: lines behind this one are not asked for
         """
-        self.begin = self.seen = since
+        self.begin = since
+        # The time stamp of the last line; before there is one, `since`.
+        self.seen = since
         self.until = until
 
+    def wanted(self, now: datetime) -> str:
+        """From which time stamp on the log has to be read: the clock may have been set back since the last line."""
+        return min(self.seen, stamp(now))
+
+    def begin_behind(self, last: str) -> None:
+        """The past ends with this line. That is sure; by the time alone it is not, where the clock was set back."""
+        at, space, rest = last.partition(" ")
+        if space:
+            self.seen = at
+
     def feed(self, text: str) -> None:
-        for line in text.splitlines():
-            at, found, rest = line.partition(" ")
-            # The engine writes nine digits behind the second: as texts they are in the order of time.
-            if found and at > self.seen:
+        lines = [line.partition(" ") for line in text.splitlines()]
+        # Nine digits behind the second tell one line from another. Behind it, the order of the log counts: where the
+        # clock was set back, later lines have earlier time stamps.
+        found = [index for index, (at, space, rest) in enumerate(lines) if at == self.seen]
+        if found:
+            lines = lines[found[-1] + 1 :]
+        behind = bool(found)
+        for at, space, rest in lines:
+            behind = behind or at > self.seen
+            if space and behind:
                 self.seen = at
                 if self.until is None or at <= self.until:
                     self.count(rest)

@@ -102,13 +102,19 @@ class Driver(Protocol):
         """Return when every container answers its health check; raise with its last words when one cannot."""
 
     def keep(self, release: Release, always: bool) -> None:
-        """Whether the containers come back by themselves after a crash or a reboot."""
+        """Whether the containers come back by themselves after a crash or a reboot. Raises where one to keep ended."""
 
     def rehearse(self, release: Release, route: Route) -> None:
         """Have the gateway test the configuration that a later `shift` to the release would load, and load nothing."""
 
     def shift(self, release: Release, route: Route, split: Split | None = None) -> str:
         """Let the gateway load a configuration that names the release, and a canary; the generation it was given."""
+
+    def put_back(self, release: Release | None, route: Route | None) -> None:
+        """Return when every fresh connection meets the release that served before, or the app is unknown (None).
+
+        A gateway that does not run will start with that.
+        """
 
     def traffic(self, since: datetime, until: datetime | None = None, *, drawn: bool = True) -> Mapping[str, Pool]:
         """What was answered in that time, by the release's id.

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import uuid
@@ -38,6 +39,8 @@ class Journal:
         self.run = uuid.uuid4().hex[:8]
         self.timings: dict[str, int] = {}
         self.lines: list[dict[str, Any]] = []
+        # Why lines are missing in the file.
+        self.lost: str | None = None
         self._on_line = on_line
 
     def write(self, event: str, step: str, **detail: Any) -> None:
@@ -46,7 +49,11 @@ class Journal:
         line = {"at": now, "run": self.run, "event": event, "step": step, **safe}
         self.lines.append(line)
         if self.path is not None:
-            _append(self.path, json.dumps(line, sort_keys=True) + "\n")
+            try:
+                _append(self.path, json.dumps(line, sort_keys=True) + "\n")
+            except OSError as error:
+                # It is read by people only: on a full disk, what has to be undone is undone without it.
+                self.lost = str(error)
         if self._on_line is not None:
             self._on_line(line)
 
@@ -81,7 +88,12 @@ def _append(path: str, text: str) -> None:
             os.replace(path, f"{path}.1")
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
-        os.write(descriptor, text.encode())
+        data = text.encode()
+        size = os.fstat(descriptor).st_size
+        if os.write(descriptor, data) < len(data):
+            # Half a line would spoil the next one.
+            os.ftruncate(descriptor, size)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -14,7 +14,7 @@ import ipaddress
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 # The commands of a migration, in the order in which they are explained.
@@ -30,6 +30,7 @@ HTTP, TCP = PROTOCOLS = ("http", "tcp")
 OPEN_PORT = "port"
 
 LABEL = "daffathan"
+ID_TIME = "r%Y%m%dt%H%M%S"
 GATEWAY = "daffathan-gateway"
 
 
@@ -193,8 +194,13 @@ def project_name(app: str, release: str) -> str:
     return f"{app}--{release}"
 
 
-def release_id(now: datetime, digest: str) -> str:
-    return f"r{now:%Y%m%dt%H%M%S}-{digest[:8]}"
+def release_id(now: datetime, digest: str, known: Collection[str] = ()) -> str:
+    """Ids are in the order of their releases: where the clock was set back, their time goes on from the latest one."""
+    latest = max((each.split("-", 1)[0] for each in known), default="")
+    begin = f"{now:{ID_TIME}}"
+    if begin <= latest:
+        begin = f"{datetime.strptime(latest, ID_TIME) + timedelta(seconds=1):{ID_TIME}}"
+    return f"{begin}-{digest[:8]}"
 
 
 def other_colour(colour: str | None) -> str:

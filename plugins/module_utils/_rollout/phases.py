@@ -26,6 +26,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gatewa
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.journal import Journal
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import CONTRACT, Release, RolloutError
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.rolling import Rolling, check_ports
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.room import explain
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import (
     Hold,
     Route,
@@ -53,8 +54,11 @@ class Rollout:
         *,
         keep: int | None = None,
         keep_warm: int = 0,
+        elapsed: Callable[[], float] = time.monotonic,
     ) -> None:
         """
+        :param now: the calendar, which may be set back and forward at any time
+        :param elapsed: seconds since some moment, whatever the calendar is set to
         :param keep: how many releases outlive a run, the live one included; None for as many as there are
         :param keep_warm: for how many seconds the release before runs on after the switch
         """
@@ -62,12 +66,13 @@ class Rollout:
         self.journal = journal
         self.now = now
         self.sleep = sleep
+        self.elapsed = elapsed
         self.keep = keep
         self.keep_warm = keep_warm
         self.drained: dict[str, Any] = {}
         self.warnings: list[str] = []
         self.jobs = jobs.Jobs(driver, journal, self.warnings)
-        self.steps = Steps(driver, journal, now, sleep, self._save)
+        self.steps = Steps(driver, journal, now, sleep, elapsed, self._save)
 
     def _at(self) -> str:
         return self.now().isoformat(timespec="seconds")
@@ -290,6 +295,8 @@ class Rollout:
                 with self.journal.step("stop", release=release.id):
                     self.driver.keep(release, False)
                     self.driver.stop(release)
+        # Nothing is kept for a rollback any more, so their images go as well.
+        self._save(replace(state, live=None, previous=None, older=(), candidate=None, next_route=None))
         with self.journal.step("prune"):
             for name in sorted(set(self.driver.inventory()) | set(self.driver.release_files())):
                 self.driver.remove(name)
@@ -342,7 +349,8 @@ class Rollout:
         state = self._save(replace(state, bake=bake))
         with self.journal.step("bake", release=candidate.id) as outcome:
             tell = self.journal.progress.waits
-            outcome["answered"] = watch(self.driver, state.live, candidate, bake, self.now, self.sleep, tell)
+            clocks = (self.now, self.sleep, self.elapsed)
+            outcome["answered"] = watch(self.driver, state.live, candidate, bake, *clocks, tell)
         return state
 
     def _swap(self, state: State, part: Release, start: Callable[[Release], None]) -> None:
@@ -439,42 +447,44 @@ class Rollout:
     def _undoing(self, state: State, candidate: Release) -> Any:
         try:
             yield
-        except RolloutError as error:
+        # A file that cannot be written says as much as a verb that fails.
+        except (RolloutError, OSError) as error:
             point = self.driver.load().progress_of(candidate).point
             try:
                 with self.journal.step("undo", release=candidate.id):
                     event = "aborted" if isinstance(error, CanaryAborted) else "failed"
                     self._undo(self._given_up(), candidate, event, str(error))
-            except RolloutError as second:
+            except (RolloutError, OSError) as second:
                 raise RolloutError(
-                    f"{error}\nTaking the candidate {candidate.id} away failed as well: {second}. The next run does it."
+                    f"{explain(error)}\nTaking the candidate {candidate.id} away failed as well: {explain(second)} The "
+                    "next run does it."
                 ) from error
             live = f"{state.live.id} keeps serving" if state.live else "there was no live release before"
             before = [f"The data before its migration: {point.restore}"] if point else []
-            lines = (str(error), f"The candidate {candidate.id} was taken away; {live}.", *before, *self.warnings)
+            lines = (explain(error), f"The candidate {candidate.id} was taken away; {live}.", *before, *self.warnings)
             raise RolloutError("\n".join(lines)) from error
 
     def _given_up(self) -> State:
         """From here on there is nothing to do with the candidate but to undo it, whoever does it."""
-        return self._save(replace(self.driver.load(), phase="undo", trial=None))
+        state = replace(self.driver.load(), phase="undo", trial=None)
+        # On a full disk too: it is for a run after a kill, which without it tells by the gateway's file what to do.
+        with contextlib.suppress(OSError):
+            self._save(state)
+        return state
 
     def _undo(self, state: State, candidate: Release, event: str, why: str = "") -> State:
         """Old release live, candidate gone."""
         self._swap_back(state, candidate)
         # A replacement one by one puts containers of the candidate behind the name of the live release.
         if self._serves(candidate) or plan.rolling(candidate).services:
-            if state.live is not None and state.route is not None:
-                self.driver.fence(self.driver.shift(state.live, state.route))
-            else:
-                self.driver.forget()
-                self.driver.fence(None)
+            self.driver.put_back(state.live, state.route)
         # Also where the gateway does not name it: the run that was interrupted may have come so far.
         self.driver.drain(candidate)
         self.driver.keep(candidate, False)
         # A worker may be at its work, and a stream still open.
         self.driver.stop(candidate)
         migration = None
-        if event != "interrupted":
+        if candidate.jobs and event != "interrupted":
             state = self.jobs.migrate_back(state, candidate)
             migration = state.migration_of(candidate)
             # Saved before the files of the candidate go: without them nothing more can be asked of it.

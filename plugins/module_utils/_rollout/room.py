@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import RolloutError
@@ -43,6 +44,17 @@ def check_room(free: Room, least: Room, reserved: int) -> None:
             f"{more}. The new release runs beside the old one for a while. Nothing was started. Free some memory, or "
             "lower `min_free_memory`."
         )
+
+
+def explain(error: Exception) -> str:
+    """What a person is told of an error that is not of our making."""
+    text = str(error)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return (
+            f"disk: {text}. Nothing more can be written there. Free some space (`df -h` tells where, `docker system "
+            "df` what Docker takes of it), then run the same command again."
+        )
+    return text
 
 
 def _mib(size: int) -> str:

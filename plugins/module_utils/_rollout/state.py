@@ -140,6 +140,13 @@ class State:
         """The releases whose containers are there, or should be."""
         return (*((self.live,) if self.live is not None else ()), *self.stopped)
 
+    @property
+    def ids(self) -> frozenset[str]:
+        """The releases that anything is known of."""
+        known = (*self.kept, *((self.candidate,) if self.candidate is not None else ()))
+        past = [entry["release"] for entry in self.history] + ([self.contracted] if self.contracted else [])
+        return frozenset([release.id for release in known] + past)
+
     def progress_of(self, release: Release) -> Progress:
         return self.progress.get(release.hash, Progress())
 

@@ -65,12 +65,14 @@ class Steps:
         journal: Journal,
         now: Callable[[], datetime],
         sleep: Callable[[float], None],
+        elapsed: Callable[[], float],
         save: Callable[[State], State],
     ) -> None:
         self.driver = driver
         self.journal = journal
         self.now = now
         self.sleep = sleep
+        self.elapsed = elapsed
         self.save = save
         self._complaints = Complaints()
 
@@ -109,9 +111,9 @@ class Steps:
         # Without somebody to look at it, a step that waits for a person is looked at until it is known to be good.
         least = step.pause or 0
         longest = least + (policy.max_wait if policy.analysis is not None else 0)
-        begun = self.now()
+        begun = self.elapsed()
         while True:
-            passed = (self.now() - begun).total_seconds()
+            passed = self.elapsed() - begun
             verdict = self._look(parts, over=passed >= longest)
             self._raise_if_bad(parts, verdict)
             if verdict.kind == analysis.INCONCLUSIVE:

@@ -55,16 +55,21 @@ def watch(
     bake: Bake,
     now: Callable[[], datetime],
     sleep: Callable[[float], None],
+    elapsed: Callable[[], float],
     tell: Tell = silent,
 ) -> dict[str, Any]:
-    """Return what was seen once the time is over; raise as soon as the release is known to be bad."""
+    """Return what was seen once the time is over; raise as soon as the release is known to be bad.
+
+    :param elapsed: seconds by a clock that nobody sets; only what another run has watched is told by the calendar
+    """
     since = datetime.fromisoformat(bake.since) if bake.since else now()
+    end = elapsed() + bake.seconds - min(max((now() - since).total_seconds(), 0), bake.seconds)
     complaints, before = Complaints(), Pool()
     if old is not None and bake.limits.compares:
         window = timedelta(seconds=min(MOST_BEFORE, max(LEAST_BEFORE, bake.seconds)))
         before = driver.traffic(since - window, since, drawn=False).get(old.id, Pool())
     while True:
-        left = bake.seconds - (now() - since).total_seconds()
+        left = end - elapsed()
         ill = driver.unwell(release)
         why = complaints.add(ill)
         if ill is not None and why is not None:

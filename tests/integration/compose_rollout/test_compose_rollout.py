@@ -18,46 +18,24 @@ from tests.support.load import SITE, site_load
 from tests.support.rollout import (
     APPS,
     GATEWAY_APPS,
+    SECOND,
+    SECOND_SITE,
     Call,
     ask,
     assert_settled,
     containers_of,
     killed_at,
     rollout,
+    second,
     site,
     state_of,
 )
 
-SECOND = "second"
-SECOND_SITE = "second.example.test"
-SECOND_COMPOSE = f"/root/{SECOND}.yml"
 SERVICES = {"ui": 1, "api": 1, "ai": 1}
 STEPS = ("fetch", "start", "ready", "shift", "fence", "drain", "stop", "prune")
 # Every step of a deploy writes a line before and one after. A kill after `done` differs from one before the next step
 # only where the state is saved in between, around the switch; the simulation of the unit tests is killed everywhere.
 LINES = (1, 3, 5, 6, 7, 8, 9, 10, 11, 13, 15)
-
-
-def second(host: Host, tag: str, **options: Any) -> dict[str, Any]:
-    """Another app whose services have the names and ports of the demo's."""
-    image = "registry.lab:5000/daffathan"
-    services = {
-        "api": {"image": f"{image}/api:{tag}", "environment": {"PORT": "3001", "PREFIX": "/api"}},
-        "ai": {
-            "image": f"{image}/ai:{tag}",
-            "environment": {"PORT": "3002", "PREFIX": "/ai", "PEER_URL": "http://api:3001/version"},
-        },
-    }
-    host.run("sh", "-c", 'printf %s "$1" > "$2"', "sh", json.dumps({"services": services}), SECOND_COMPOSE)
-    times = {"start_timeout": 20, "drain_timeout": 2, "stop_timeout": 5}
-    api = {"port": 3001, "routes": ["/api/"], "health": "/health", **times, **options.pop("api", {})}
-    return {
-        "app": SECOND,
-        "compose_file": SECOND_COMPOSE,
-        "domains": [SECOND_SITE],
-        "services": {"api": api, "ai": {"port": 3002, "routes": ["/ai/"], "health": "/health", **times}},
-        **options,
-    }
 
 
 @pytest.fixture(scope="module")

@@ -167,8 +167,9 @@ class World:
     complaints: list[str | None] = field(default_factory=list)
     answered: Mapping[str, Pool] = field(default_factory=dict)
     answered_before: Mapping[str, Pool] = field(default_factory=dict)
-    # Seconds since the test began.
+    # Seconds since the test began, and by how many the clock was set forward.
     time: float = 0
+    clock_set: float = 0
     # Parts of releases that are stopped later.
     timers: dict[str, Release] = field(default_factory=dict)
     # How far a migration takes the schema; 0 where a release brings none.
@@ -242,7 +243,10 @@ class Driver:
         self.error_rate: dict[str, float] = {}
 
     def now(self) -> datetime:
-        return datetime(2026, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=self.world.time)
+        return datetime(2026, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=self.world.time + self.world.clock_set)
+
+    def elapsed(self) -> float:
+        return self.world.time
 
     def sleep(self, seconds: float) -> None:
         assert seconds > 0, "waiting for nothing would never end"
@@ -381,6 +385,8 @@ class Driver:
         self.effect("keep")
         for container in self.of(release):
             container.restart = "unless-stopped" if always else "no"
+            if always and not container.running:
+                raise RolloutError(f"{container.service} of {release.id} has ended")
         self.effect("kept")
 
     def rehearse(self, release: Release, route: Route) -> None:
@@ -395,6 +401,17 @@ class Driver:
         self._load(text)
         return str(generation(text))
 
+    def put_back(self, release: Release | None, route: Route | None) -> None:
+        text = None
+        if release is not None and route is not None:
+            text = render(app_of("labs", route, release), release, NETWORK.gateway)
+        if self.world.gateway_up:
+            self._load(text)
+            self.fence(generation(text))
+        else:
+            self.effect("write")
+            self.world.written = text
+
     def forget(self) -> None:
         self._load(None)
 
@@ -407,8 +424,10 @@ class Driver:
         self.effect("half written")
         self.world.written = text
         self.effect("written")
-        self.world.in_flight |= reachable(self.world.loaded) - reachable(text)
-        self.world.loaded = text
+        # One that has ended meanwhile loads it when it starts.
+        if self.world.gateway_up:
+            self.world.in_flight |= reachable(self.world.loaded) - reachable(text)
+            self.world.loaded = text
         self.effect("loaded")
 
     def fence(self, generation: str | None) -> None:

@@ -35,7 +35,7 @@ TEMPLATES = Path(__file__).resolve().parents[5] / "playbooks" / "templates"
 def run(world: World, candidate: Release, *, bake: Bake | None = None, secret: str = "nothing") -> Journal:
     journal = Journal(None, redact=lambda text: text.replace(secret, "***"))
     driver = Driver(world)
-    rollout = Rollout(driver, journal, driver.now, driver.sleep)
+    rollout = Rollout(driver, journal, driver.now, driver.sleep, elapsed=driver.elapsed)
     try:
         rollout.deploy(candidate, ROUTE, bake)
     finally:
@@ -63,7 +63,7 @@ def test_time_of_a_canary_is_that_of_its_steps() -> None:
     world = world_after(present(canary_release(1)))
     driver = Driver(world)
     journal = Journal(None, progress=Progress(clock=lambda: world.time))
-    rollout = Rollout(driver, journal, driver.now, driver.sleep)
+    rollout = Rollout(driver, journal, driver.now, driver.sleep, elapsed=driver.elapsed)
     rollout.deploy(canary_release(2), route_of(CANARY_APP), None, TIMED)
     rollout.note_times()
     event = last(world)
@@ -94,7 +94,7 @@ def test_release_that_is_found_bad_by_the_next_run_is_told_of_too() -> None:
     world = looked_at()
     world.complaints = ["refused"] * 3
     driver = Driver(world)
-    Rollout(driver, Journal(None), driver.now, driver.sleep).recover()
+    Rollout(driver, Journal(None), driver.now, driver.sleep, elapsed=driver.elapsed).recover()
     assert (last(world)["event"], last(world)["why"]) == (
         "failed",
         "bake: service api: refused, 3 times in a row after the switch.",

@@ -54,7 +54,7 @@ def run_of(
     """What the module does with `state: present` and `state: prepared`."""
 
     def run(driver: Driver) -> State:
-        rollout = Rollout(driver, Journal(None), driver.now, driver.sleep, keep=2)
+        rollout = Rollout(driver, Journal(None), driver.now, driver.sleep, keep=2, elapsed=driver.elapsed)
         state = rollout.recover()
         current = current_of(driver, state)
         desired = plan.Desired(app, candidate.hash, None, {}, {}, canary)
@@ -85,7 +85,7 @@ def verb(name: str, wanted: str | None = None) -> Run:
     """What the module does with `state: switched` and `state: finalized`."""
 
     def run(driver: Driver) -> State:
-        rollout = Rollout(driver, Journal(None), driver.now, driver.sleep)
+        rollout = Rollout(driver, Journal(None), driver.now, driver.sleep, elapsed=driver.elapsed)
         before = driver.load()
         state = rollout.recover()
         kinds = {operation.kind for operation in plan.plan_held(current_of(driver, state), name, wanted, before)}
@@ -99,7 +99,7 @@ def verb(name: str, wanted: str | None = None) -> Run:
 
 
 def aborted(driver: Driver) -> State:
-    rollout = Rollout(driver, Journal(None), driver.now, driver.sleep)
+    rollout = Rollout(driver, Journal(None), driver.now, driver.sleep, elapsed=driver.elapsed)
     state = rollout.recover()
     kinds = {operation.kind for operation in plan.plan_canary(current_of(driver, state), "abort", None)}
     return rollout.abort() if "abort" in kinds else state

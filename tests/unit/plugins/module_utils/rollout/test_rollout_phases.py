@@ -38,7 +38,12 @@ def present(candidate: Release, keep: int = 2, bake: Bake | None = None, keep_wa
     """What the module does with `state: present`: settle the past, then deploy when the content differs."""
 
     def run(driver: Driver) -> State:
-        rollout = Rollout(driver, Journal(None), driver.now, driver.sleep, keep=keep, keep_warm=keep_warm)
+        rollout = Rollout(
+            *(driver, Journal(None), driver.now, driver.sleep),
+            keep=keep,
+            keep_warm=keep_warm,
+            elapsed=driver.elapsed,
+        )
         state = rollout.recover()
         if plan.surplus(state, keep) or rollout.orphans(state):
             state = rollout.prune()

@@ -59,7 +59,7 @@ def release(number: int, **options: Any) -> Release:
 
 
 def rollout_of(driver: Driver, keep: int | None = None) -> Rollout:
-    return Rollout(driver, Journal(None), driver.now, driver.sleep, keep=keep)
+    return Rollout(driver, Journal(None), driver.now, driver.sleep, keep=keep, elapsed=driver.elapsed)
 
 
 def current_of(driver: Driver, state: State) -> plan.Current:
