@@ -432,11 +432,13 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.app_files import app_directory
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine import NoEngine
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.runner import Outcome, Runner
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.describe import (
+    describe_canary,
+    describe_held,
+)
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import RolloutError
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.plan import (
     Operation,
-    describe_canary,
-    describe_held,
 )
 
 

@@ -177,6 +177,10 @@ from ansible_collections.daffathan.platform.plugins.module_utils._docker.app_fil
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.compose_driver import ComposeDriver
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine import Engine
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.probe import health_of
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.describe import (
+    describe_canary,
+    describe_held,
+)
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gateway import releases_of
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
     LABEL,
@@ -185,10 +189,6 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model 
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.options import (
     parse_app_name,
-)
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.plan import (
-    describe_canary,
-    describe_held,
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import State
 

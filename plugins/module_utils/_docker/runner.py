@@ -26,7 +26,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine 
     normalise,
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import compose as model_of
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout import plan
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout import describe, plan
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.bake import parse_bake
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary_options import Canary, parse_canary
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.configs import read_configs
@@ -244,7 +244,7 @@ class Runner:
         else:
             planned = state.live
         self.outcome.operations += operations
-        self.outcome.diff = plan.describe(
+        self.outcome.diff = describe.describe(
             state, self.outcome.operations, release=planned, route=plan.route_of(app), base=base_images
         )
         self.outcome.state = state
@@ -429,7 +429,7 @@ class Runner:
         operations, target = plan.plan_rollback(current, wanted)
         state = current.state
         self.outcome.operations += operations
-        self.outcome.diff = plan.describe(
+        self.outcome.diff = describe.describe(
             state,
             self.outcome.operations,
             release=target or state.live,
@@ -453,7 +453,7 @@ class Runner:
         state = current.state
         self.outcome.operations += operations
         kinds = {operation.kind for operation in operations}
-        self.outcome.diff = plan.describe(
+        self.outcome.diff = describe.describe(
             state,
             self.outcome.operations,
             release=state.candidate if kinds & {"promote", "canary", "finalize"} else state.live,
@@ -481,7 +481,7 @@ class Runner:
         self.outcome.operations += operations
         kinds = {operation.kind for operation in operations}
         ahead = bool(kinds & {"switch", "canary", "finalize"})
-        self.outcome.diff = plan.describe(
+        self.outcome.diff = describe.describe(
             state,
             self.outcome.operations,
             release=state.candidate if ahead else state.live,
@@ -501,7 +501,7 @@ class Runner:
         # What an interrupted run left goes with the rest.
         current = self._current(driver, rollout, driver.load(), None)
         self.outcome.operations = plan.plan_absent(current, remains=driver.remains())
-        self.outcome.diff = plan.describe(current.state, self.outcome.operations, release=None, route=None, base={})
+        self.outcome.diff = describe.describe(current.state, self.outcome.operations, release=None, route=None, base={})
         self.outcome.state = current.state
         if self.apply and self.outcome.operations:
             rollout.remove()

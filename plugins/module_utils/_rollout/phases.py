@@ -18,7 +18,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout import jobs, plan
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout import describe, jobs, plan, selection
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.bake import Bake
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary_options import Canary
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.driver import Driver
@@ -165,7 +165,7 @@ class Rollout:
                 state = self.jobs.before_start(state, candidate)
             with self.journal.step("start", release=candidate.id):
                 self.driver.stage(candidate)
-                self.driver.start(plan.beside(candidate, workers=False))
+                self.driver.start(selection.beside(candidate, workers=False))
                 # While they get ready; behind that, every moment counts in which users meet the old release.
                 self.driver.rehearse(candidate, route)
             self._ready(candidate)
@@ -173,7 +173,7 @@ class Rollout:
                 state = self._switch(state, candidate, route, self.driver.start)
             else:
                 # What may have to wait is taken up again after a reboot.
-                self.driver.keep(plan.beside(candidate, workers=False), True)
+                self.driver.keep(selection.beside(candidate, workers=False), True)
         if canary is not None:
             trial = Trial(canary, keep=self.keep, keep_warm=self.keep_warm)
             state = self._save(replace(state, phase="canary", trial=trial))
@@ -245,7 +245,7 @@ class Rollout:
         with self._undoing(state, target):
             with self.journal.step("start", release=target.id):
                 self.driver.cancel_stop(target)
-                self.driver.resume(plan.beside(target, workers=False))
+                self.driver.resume(selection.beside(target, workers=False))
                 self.driver.rehearse(target, route)
             self._ready(target)
             state = self._switch(state, target, route, self.driver.resume)
@@ -307,20 +307,20 @@ class Rollout:
 
     def _ready(self, candidate: Release) -> None:
         with self.journal.step("ready", release=candidate.id):
-            self.driver.ready(plan.beside(candidate, workers=False))
+            self.driver.ready(selection.beside(candidate, workers=False))
 
     def _switch(self, state: State, candidate: Release, route: Route, start: Callable[[Release], None]) -> State:
         # A worker takes work as soon as it runs: not before the rest of its release is known to be good.
-        workers = plan.beside(candidate, workers=True)
+        workers = selection.beside(candidate, workers=True)
         if workers.services:
             with self.journal.step("workers", release=candidate.id):
                 start(workers)
                 self.driver.ready(workers)
-        if plan.in_place(candidate).services:
+        if selection.in_place(candidate).services:
             state = self._save(replace(state, phase="swap"))
-            self._swap(state, plan.in_place(candidate), start)
-        if plan.rolling(candidate).services:
-            state = self._roll(state, plan.rolling(candidate), start)
+            self._swap(state, selection.in_place(candidate), start)
+        if selection.rolling(candidate).services:
+            state = self._roll(state, selection.rolling(candidate), start)
         # Before the gateway names it: after a reboot, what the gateway names has to come back.
         self.driver.keep(candidate, True)
         state = self._save(replace(state, phase="shift"))
@@ -378,7 +378,7 @@ class Rollout:
 
     def _swap_back(self, state: State, candidate: Release) -> None:
         """What ended for the candidate runs again, and never beside it."""
-        part, rolled = plan.in_place(candidate), plan.rolling(candidate)
+        part, rolled = selection.in_place(candidate), selection.rolling(candidate)
         old = state.live.only({**part.services, **rolled.services}) if state.live is not None else None
         if old is None or not old.services:
             return
@@ -419,9 +419,9 @@ class Rollout:
             self.driver.stop(previous)
             return
         # A worker would go on taking work.
-        self.driver.stop(plan.workers(previous))
+        self.driver.stop(selection.workers(previous))
         try:
-            self.driver.stop_later(plan.served_part(previous), self.keep_warm)
+            self.driver.stop_later(selection.served_part(previous), self.keep_warm)
         except RolloutError as error:
             self.warnings.append(f"{previous.id} was stopped at once instead of in {self.keep_warm} s: {error}")
             self.driver.stop(previous)
@@ -476,7 +476,7 @@ class Rollout:
         """Old release live, candidate gone."""
         self._swap_back(state, candidate)
         # A replacement one by one puts containers of the candidate behind the name of the live release.
-        if self._serves(candidate) or plan.rolling(candidate).services:
+        if self._serves(candidate) or selection.rolling(candidate).services:
             self.driver.put_back(state.live, state.route)
         # Also where the gateway does not name it: the run that was interrupted may have come so far.
         self.driver.drain(candidate)
@@ -492,9 +492,9 @@ class Rollout:
         if candidate not in state.stopped:
             self.driver.remove(candidate.id)
         new = replace(state, candidate=None, next_route=None, bake=None, hold=None, phase="idle")
-        more = {"run": self.journal.run, "strategy": plan.strategy_of(candidate)}
+        more = {"run": self.journal.run, "strategy": selection.strategy_of(candidate)}
         if why:
-            more["why"] = self.journal.redact(plan.headline(why))
+            more["why"] = self.journal.redact(describe.headline(why))
         return self._save(new.with_event(event, candidate.id, self._at(), **more, **told(migration)))
 
     def note_times(self) -> None:

@@ -4,14 +4,14 @@
 #
 # Private to this collection: it may change without notice.
 
-"""From what is and what is wanted to a list of operations, and to words for a person."""
+"""From what is and what is wanted to a list of operations."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout import selection
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary_options import Canary
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.driver import Observed
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gateway import release_of
@@ -20,7 +20,6 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model 
     CONTRACT,
     HTTP,
     LIMITS,
-    TCP,
     App,
     InputError,
     Release,
@@ -100,42 +99,6 @@ def served(route: Route) -> list[str]:
     return sorted(name for name, service in route.services.items() if service["port"] is not None)
 
 
-def beside(release: Release, *, workers: bool) -> Release:
-    """The services, or the workers, of a release that run beside those of the one they replace."""
-    return release.only(
-        [
-            name
-            for name, service in release.services.items()
-            if service.strategy in ("blue_green", "canary") and (service.port is None) is workers
-        ]
-    )
-
-
-def in_place(release: Release) -> Release:
-    """The part of a release that must not run before its predecessor has ended."""
-    return release.only([name for name, service in release.services.items() if service.strategy == "stop_first"])
-
-
-def workers(release: Release) -> Release:
-    """The part of a release that takes no requests."""
-    return release.only([name for name, service in release.services.items() if service.port is None])
-
-
-def served_part(release: Release) -> Release:
-    """The part of a release that takes requests."""
-    return release.only([name for name, service in release.services.items() if service.port is not None])
-
-
-def rolling(release: Release) -> Release:
-    """The part of a release that replaces its predecessor container by container."""
-    return release.only([name for name, service in release.services.items() if service.strategy == "rolling"])
-
-
-def strategy_of(release: Release) -> str:
-    """How its services are swapped, in a word for each way."""
-    return ", ".join(sorted({service.strategy for service in release.services.values()}))
-
-
 def held(state: State) -> bool:
     """Whether the candidate waits to be switched to, or to be finalized."""
     return state.trial is None and state.candidate is not None and state.phase in ("prepared", "switched")
@@ -144,10 +107,6 @@ def held(state: State) -> bool:
 def interrupted(state: State) -> bool:
     """What waits is no interruption, nor is a canary: the next run goes on with it, or takes it away."""
     return state.trial is None and not held(state) and (state.candidate is not None or state.phase != "idle")
-
-
-def containers(release: Release) -> int:
-    return sum(len(service.addresses) for service in release.services.values())
 
 
 def split_of(state: State) -> Split:
@@ -162,7 +121,7 @@ def split_of(state: State) -> Split:
         or name not in state.live.services
         or state.live.services[name].protocol == service.protocol
     }
-    beside_live = beside(state.candidate, workers=False).only(both)
+    beside_live = selection.beside(state.candidate, workers=False).only(both)
     weight = canary.steps[state.trial.step].weight
     return Split(beside_live, weight, tried(state, state.next_route), canary.sticky, canary.header)
 
@@ -188,7 +147,7 @@ def serving(release: Release | None, observed: Mapping[str, Observed]) -> bool:
     """Whether every container of a release runs and is not ill."""
     if release is None or release.id not in observed:
         return False
-    return observed[release.id].healthy >= containers(release)
+    return observed[release.id].healthy >= selection.containers(release)
 
 
 def _recovery(state: State) -> list[Operation]:
@@ -406,79 +365,6 @@ def check_other_apps(app: App, others: Mapping[str, State]) -> None:
                 )
 
 
-def describe_release(release: Release | None) -> list[str]:
-    if release is None:
-        return []
-    lines = [
-        f"{name}: {service.image}@{service.digest} x{len(service.addresses)}"
-        for name, service in sorted(release.services.items())
-    ]
-    lines += [f"recovery point before {name}" for name, job in sorted(release.jobs.items()) if job.recovery_point]
-    return lines + [f"job {name}: {job.image}@{job.digest}" for name, job in sorted(release.jobs.items())]
-
-
-def describe_canary(state: State) -> dict[str, Any] | None:
-    """The canary under way, in results and facts."""
-    trial, candidate = state.trial, state.candidate
-    if trial is None or candidate is None or (state.hold is not None and trial.since is None):
-        return None
-    steps = trial.canary.steps
-    step = min(trial.step, len(steps) - 1)
-    return {
-        "release": candidate.id,
-        "weight": steps[step].weight,
-        "step": step + 1,
-        "steps": [str(each) for each in steps],
-        "paused": trial.paused,
-    }
-
-
-def headline(message: str, length: int = 300) -> str:
-    """The first line of a message, for a table; what a container printed is left to the message itself."""
-    first = message.partition("\n")[0]
-    return first if len(first) <= length else f"{first[: length - 3]}..."
-
-
-def describe_held(state: State) -> dict[str, str] | None:
-    """The release that waits for its switch, or to be finalized, in results and facts."""
-    if state.candidate is None or not (held(state) or (state.trial is not None and state.hold is not None)):
-        return None
-    return {"release": state.candidate.id, "phase": "prepared" if state.trial is not None else state.phase}
-
-
-def describe_route(route: Route | None) -> list[str]:
-    if route is None:
-        return []
-    lines = [f"domain: {domain}" for domain in route.domains]
-    for name, service in sorted(route.services.items()):
-        lines += [f"route: {path} -> {name}:{service['port']}" for path in service["routes"]]
-        if service.get("protocol") == TCP:
-            lines.append(f"stream: {name}:{service['port']}")
-    return lines
-
-
-def describe(
-    state: State, operations: list[Operation], *, release: Release | None, route: Route | None, base: Mapping[str, str]
-) -> dict[str, str]:
-    """Before and after in the form of Ansible's diff; a secret is never part of it."""
-    header = f"compose_rollout {state.app}"
-    before = [*describe_release(state.live), *describe_route(state.route)]
-    before += [f"base {name}: {image}" for name, image in sorted((state.base_images or {}).items())]
-    if state.live is not None:
-        before.insert(0, f"release: {state.live.id} ({state.live.colour}) {state.live.hash[:12]}")
-    after = [*describe_release(release), *describe_route(route)]
-    after += [f"base {name}: {image}" for name, image in sorted(base.items())]
-    if release is not None:
-        after.insert(0, f"release: {release.id} ({release.colour}) {release.hash[:12]}")
-    after += [f"do: {operation.kind}: {operation.text}" for operation in operations]
-    return {
-        "before_header": header,
-        "after_header": header,
-        "before": "".join(f"{line}\n" for line in before),
-        "after": "".join(f"{line}\n" for line in after),
-    }
-
-
 def with_limits(release: Release, route: Route) -> Release:
     """The release with what its route says of health and time: none of that is part of its containers."""
     services = {
@@ -518,4 +404,6 @@ def promoted(
         migrations={key: value for key, value in known.items() if key >= oldest},
     )
     event = "rolled_back" if rollback else "deployed"
-    return new.with_event(event, candidate.id, at, run=run, strategy=strategy_of(candidate), **told(migration))
+    return new.with_event(
+        event, candidate.id, at, run=run, strategy=selection.strategy_of(candidate), **told(migration)
+    )

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import canary as analysis
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout import plan
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout import plan, selection
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary import Pool, Verdict
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary_options import Canary, Step
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.driver import Driver
@@ -79,7 +79,7 @@ class Steps:
     def run(self, state: State) -> State:
         """The state has passed all steps, or waits for a person. :raises CanaryAborted: the canary is bad."""
         # Before the gateway names it: after a reboot, what the gateway names has to come back.
-        self.driver.keep(plan.beside(parts_of(state).candidate, workers=False), True)
+        self.driver.keep(selection.beside(parts_of(state).candidate, workers=False), True)
         while True:
             parts = parts_of(state)
             if parts.trial.step == len(parts.policy.steps):
@@ -134,7 +134,7 @@ class Steps:
     def _look(self, parts: Parts, *, over: bool) -> Verdict:
         """What is known of the canary since the step began."""
         try:
-            ill = self.driver.unwell(plan.beside(parts.candidate, workers=False))
+            ill = self.driver.unwell(selection.beside(parts.candidate, workers=False))
         except RolloutError as error:
             return Verdict(analysis.ABORT, str(error))
         why = self._complaints.add(ill)

@@ -69,10 +69,13 @@ def both_versions(platform_host: Host) -> None:
 
 @pytest.mark.parametrize("step", ["fetch", "ready"])
 def test_engine_that_is_away_for_a_while_does_not_stop_a_deploy(platform_host: Host, step: str) -> None:
-    """As in an upgrade of its package. In a mere restart the socket stays, and only what is under way is lost."""
+    """As in an upgrade of its package. In a mere restart the socket stays, and only what is under way is lost.
+
+    Nobody reads the gateway's access log meanwhile: after some 64 KiB of it nginx waits. The load stays below that.
+    """
     host, tag = platform_host, other(platform_host)
     away = "systemctl stop docker.socket docker; systemd-run --quiet --collect --on-active=3 systemctl start docker"
-    with site_load(host, rate=20) as load:
+    with site_load(host, rate=3) as load:
         result = faulted_at(host, site(host, tag), f"done:{step}", away)
         report = load.stop()
     assert_new(host, result, tag)

@@ -13,10 +13,15 @@ from typing import Any
 
 import pytest
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.bake import Bake
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.describe import (
+    headline,
+)
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.journal import Journal
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import Release, RolloutError
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.phases import Rollout
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.plan import headline, route_of
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.plan import (
+    route_of,
+)
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.progress import Progress
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import State
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 
 import pytest
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout import plan
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout import describe
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import InputError, Release, RolloutError
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import Migration
 
@@ -138,5 +138,5 @@ def test_rollback_keeps_what_is_known_and_old_releases_are_forgotten() -> None:
 
 
 def test_plan_tells_of_the_point() -> None:
-    assert "recovery point before migrate.command" in plan.describe_release(pointed(1))
-    assert "recovery point" not in " ".join(plan.describe_release(jobs(1)))
+    assert "recovery point before migrate.command" in describe.describe_release(pointed(1))
+    assert "recovery point" not in " ".join(describe.describe_release(jobs(1)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout import plan
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout import describe, plan
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary_options import Canary, Step
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
     HTTP,
@@ -95,4 +95,4 @@ def test_containers_of_a_canary_meet_the_old_version_of_a_service_that_speaks_an
 
 
 def test_plan_names_what_is_served_by_tcp() -> None:
-    assert plan.describe_route(plan.route_of(app("labs", 1883, TCP))) == ["stream: api:1883"]
+    assert describe.describe_route(plan.route_of(app("labs", 1883, TCP))) == ["stream: api:1883"]
