@@ -128,7 +128,9 @@ def test_none_is_switched_where_one_cannot_be_prepared(fleet: Pair, compose: Pat
     first, second = fleet
     lines = len(journal(first))
     result = play(fleet, "deploy", apps=app(compose, "2", tag=only_on(second, "9.9.9", "1.1.0")))
-    assert_none(fleet, result, f"{second.name}: image registry.lab:5000/daffathan/api:9.9.9: the registry does not have it")
+    assert_none(
+        fleet, result, f"{second.name}: image registry.lab:5000/daffathan/api:9.9.9: the registry does not have it"
+    )
     steps = [line["step"] for line in journal(first)[lines:]]
     assert "ready" in steps and "shift" not in steps
     assert state_of(first, APP)["history"][-1]["event"] == "aborted"
