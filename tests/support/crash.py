@@ -117,7 +117,7 @@ def crash(
             "timeout": 20,
         }
     text = json.dumps({"services": model, "volumes": {"data": {}}})
-    host.run("sh", "-c", 'printf %s "$1" > "$2"', "sh", text, COMPOSE)
+    host.write(COMPOSE, text)
     return {"app": APP, "compose_file": COMPOSE, "domains": [DOMAIN], "services": services, **options}
 
 

@@ -143,6 +143,10 @@ class Host:
         """Standard output of a command that root runs on the host."""
         return execute(self.name, *argv, check=check, timeout=timeout).stdout
 
+    def write(self, path: str, text: str) -> None:
+        """Make the text the content of a file."""
+        self.run("sh", "-c", 'printf %s "$1" > "$2"', "sh", text, path)
+
     def rc(self, *argv: str) -> int:
         return execute(self.name, *argv, check=False).returncode
 

@@ -43,7 +43,7 @@ def oven(
     if entrypoint is not None:
         # Compose takes a dollar for a variable.
         given["entrypoint"] = [word.replace("$", "$$") for word in entrypoint]
-    host.run("sh", "-c", 'printf %s "$1" > "$2"', "sh", json.dumps({"services": {"api": given}}), COMPOSE)
+    host.write(COMPOSE, json.dumps({"services": {"api": given}}))
     times = {"start_timeout": 20, "drain_timeout": 2, "stop_timeout": 5}
     return {
         "app": APP,

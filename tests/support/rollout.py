@@ -114,7 +114,7 @@ def second(host: Host, tag: str, **options: Any) -> dict[str, Any]:
             "environment": {"PORT": "3002", "PREFIX": "/ai", "PEER_URL": "http://api:3001/version"},
         },
     }
-    host.run("sh", "-c", 'printf %s "$1" > "$2"', "sh", json.dumps({"services": services}), SECOND_COMPOSE)
+    host.write(SECOND_COMPOSE, json.dumps({"services": services}))
     times = {"start_timeout": 20, "drain_timeout": 2, "stop_timeout": 5}
     api = {"port": 3001, "routes": ["/api/"], "health": "/health", **times, **options.pop("api", {})}
     return {
@@ -130,9 +130,14 @@ def state_of(host: Host, app: str) -> dict[str, Any]:
     return dict(json.loads(host.run("cat", f"{APPS}/{app}/state.json")))
 
 
+def journals(host: Host, app: str) -> list[dict[str, Any]]:
+    """The lines of all runs."""
+    return [json.loads(line) for line in host.run("cat", f"{APPS}/{app}/journal.ndjson").splitlines()]
+
+
 def journal(host: Host, app: str = APP) -> list[dict[str, Any]]:
     """The lines of the last run."""
-    lines = [json.loads(line) for line in host.run("cat", f"{APPS}/{app}/journal.ndjson").splitlines()]
+    lines = journals(host, app)
     return [line for line in lines if line["run"] == lines[-1]["run"]]
 
 

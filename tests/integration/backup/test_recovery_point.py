@@ -46,7 +46,7 @@ def parcels(host: Host, version: int, **migrate: Any) -> dict[str, Any]:
     }
     worker = {"image": IMAGE, "command": ["sleep", "infinity"], "init": True, "environment": {"VERSION": str(version)}}
     model = json.dumps({"services": {"db": database, "worker": worker}, "volumes": {"data": {}}})
-    host.run("sh", "-c", 'printf %s "$1" > "$2"', "sh", model, COMPOSE)
+    host.write(COMPOSE, model)
     change = FIRST if version == 1 else LATER.format(version)
     return {
         "app": APP,
@@ -86,7 +86,7 @@ def host(platform_host: Host) -> Host:
     config = json.loads(platform_host.run("cat", path))
     database = {"service": "db", "engine": "postgresql", "name": APP, "user": APP}
     config["apps"].append({"name": APP, "backup": {"database": database}})
-    platform_host.run("sh", "-c", 'printf %s "$1" > "$2"', "sh", json.dumps(config), path)
+    platform_host.write(path, json.dumps(config))
     return platform_host
 
 

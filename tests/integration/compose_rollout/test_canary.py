@@ -75,7 +75,7 @@ def faulty(options: dict[str, Any], host: Host) -> dict[str, Any]:
     model = yaml.safe_load(COMPOSE.read_text())
     model["services"]["api"]["entrypoint"] = ["python3", "-c", FAULTY.replace("$", "$$")]
     path = options["compose_file"].replace("compose.yml", "faulty.yml")
-    host.run("sh", "-c", 'printf %s "$1" > "$2"', "sh", json.dumps(model), path)
+    host.write(path, json.dumps(model))
     return {**options, "compose_file": path}
 
 

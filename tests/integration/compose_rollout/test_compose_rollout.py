@@ -171,7 +171,7 @@ def test_a_secret_appears_nowhere_but_in_its_file(platform_host: Host) -> None:
     try:
         for service, fails in ((good, False), (bad, True)):
             model = {"services": {"api": service}, "secrets": {"KEY": {"file": "./KEY"}}}
-            host.run("sh", "-c", 'printf %s "$1" > "$2"', "sh", json.dumps(model), path)
+            host.write(path, json.dumps(model))
             call = Call(host, options, "--diff", "-vvv")
             result = call.result()
             assert result["failed"] is fails, result["msg"]
@@ -220,7 +220,7 @@ def test_compose_file_of_many_parts_is_taken_as_it_is(platform_host: Host) -> No
     }
 
     def note(text: str) -> None:
-        host.run("sh", "-c", 'printf %s "$1" > "$2"', "sh", text, f"{directory}/note")
+        host.write(f"{directory}/note", text)
 
     def read() -> dict[str, set[str]]:
         """What the running containers of each service find in the two files."""
@@ -232,7 +232,7 @@ def test_compose_file_of_many_parts_is_taken_as_it_is(platform_host: Host) -> No
         return found
 
     host.run("mkdir", "-p", directory)
-    host.run("sh", "-c", 'printf %s "$1" > "$2"', "sh", json.dumps(model), f"{directory}/compose.yml")
+    host.write(f"{directory}/compose.yml", json.dumps(model))
     host.run("docker", "network", "create", "outside")
     note("first")
     try:

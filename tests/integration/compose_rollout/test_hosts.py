@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.ansible import Run
 from tests.support.lab import Host, PlayResult, play, wait_until
-from tests.support.rollout import APPS, ask, assert_settled, rollout, state_of
+from tests.support.rollout import ask, assert_settled, journals, rollout, state_of
 
 APP = "fleet"
 DOMAIN = "fleet.example.test"
@@ -74,10 +74,6 @@ def versions(pair: Pair) -> list[str]:
     return [str(json.loads(ask(host, DOMAIN, "/api/version"))["version"]) for host in pair]
 
 
-def journal(host: Host) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in host.run("cat", f"{APPS}/{APP}/journal.ndjson").splitlines()]
-
-
 def assert_none(pair: Pair, result: PlayResult, *words: str) -> None:
     """Both serve what they served, and nothing is left of the new version."""
     assert result.rc != 0
@@ -107,11 +103,11 @@ def fleet(first_version: Pair) -> Pair:
 
 
 def test_both_are_switched_before_anything_is_stopped(fleet: Pair, compose: Path) -> None:
-    lines = [len(journal(host)) for host in fleet]
+    lines = [len(journals(host, APP)) for host in fleet]
     result = play(fleet, "deploy", apps=app(compose, "2"))
     assert result.rc == 0, result.output[-6000:]
     assert versions(fleet) == ["2", "2"]
-    written = [journal(host)[count:] for host, count in zip(fleet, lines)]
+    written = [journals(host, APP)[count:] for host, count in zip(fleet, lines)]
     at = {
         step: [line["at"] for new in written for line in new if line["step"] == step]
         for step in ("start", "shift", "fence", "stop")
@@ -126,12 +122,12 @@ def test_both_are_switched_before_anything_is_stopped(fleet: Pair, compose: Path
 
 def test_none_is_switched_where_one_cannot_be_prepared(fleet: Pair, compose: Path) -> None:
     first, second = fleet
-    lines = len(journal(first))
+    lines = len(journals(first, APP))
     result = play(fleet, "deploy", apps=app(compose, "2", tag=only_on(second, "9.9.9", "1.1.0")))
     assert_none(
         fleet, result, f"{second.name}: image registry.lab:5000/daffathan/api:9.9.9: the registry does not have it"
     )
-    steps = [line["step"] for line in journal(first)[lines:]]
+    steps = [line["step"] for line in journals(first, APP)[lines:]]
     assert "ready" in steps and "shift" not in steps
     assert state_of(first, APP)["history"][-1]["event"] == "aborted"
 
@@ -160,12 +156,12 @@ def test_hosts_leave_the_load_balancer_one_after_the_other(fleet: Pair, compose:
 
 def test_all_go_back_where_one_cannot_be_switched(fleet: Pair, compose: Path, tmp_path: Path) -> None:
     first, second = fleet
-    lines = len(journal(first))
+    lines = len(journals(first, APP))
     bad = app(compose, "2", mailer=only_on(second, "raise SystemExit(3)", WORKS))
     result = play(fleet, "deploy", apps=bad, **hooks(tmp_path))
     assert_none(fleet, result, f"{second.name}: ", "exit status 3")
     # The first one had switched.
-    steps = [line["step"] for line in journal(first)[lines:] if line["event"] == "done"]
+    steps = [line["step"] for line in journals(first, APP)[lines:] if line["event"] == "done"]
     assert {"fence", "undo"} <= set(steps), (steps, result.output)
     assert steps.index("fence") < steps.index("undo") and "stop" not in steps
     back = [(0, "out"), (0, "in")]
@@ -177,7 +173,7 @@ def test_the_other_goes_back_where_one_is_lost_and_both_go_on_when_it_is_there_a
 ) -> None:
     first, second = fleet
     wanted = app(compose, "2", bake={"seconds": 5})
-    count = len(journal(second))
+    count = len(journals(second, APP))
     inventories = [word for host in fleet for word in ("--inventory", str(host.inventory))]
     variables = {"target": f"{first.name},{second.name}", "apps": wanted}
     argv = (
@@ -190,7 +186,9 @@ def test_the_other_goes_back_where_one_is_lost_and_both_go_on_when_it_is_there_a
     )
     run = Run("ansible-playbook", *argv, merged=True)
     baking = {"event": "begin", "step": "bake"}
-    assert wait_until(lambda: any(baking.items() <= line.items() for line in journal(second)[count:]), seconds=120)
+    assert wait_until(
+        lambda: any(baking.items() <= line.items() for line in journals(second, APP)[count:]), seconds=120
+    )
     ssh = ("ssh.socket", "ssh.service")
     # With every process that serves a connection, the module's run among them.
     second.run("systemctl", "kill", "--kill-whom=all", "--signal=KILL", "ssh.service")
@@ -213,12 +211,12 @@ def test_the_other_goes_back_where_one_is_lost_and_both_go_on_when_it_is_there_a
 
 def test_a_batch_that_fails_keeps_the_next_one_from_starting(fleet: Pair, compose: Path) -> None:
     first, second = fleet
-    before = (journal(second), state_of(second, APP))
+    before = (journals(second, APP), state_of(second, APP))
     bad = app(compose, "2", tag=only_on(first, "9.9.9", "1.1.0"))
     result = play(fleet, "deploy", apps=bad, deploy_serial=1)
     assert result.rc != 0
     assert "9.9.9" in result.output
-    assert (journal(second), state_of(second, APP)) == before
+    assert (journals(second, APP), state_of(second, APP)) == before
     assert versions(fleet) == ["1", "1"]
 
 

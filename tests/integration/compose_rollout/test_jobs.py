@@ -37,7 +37,7 @@ def ledger(host: Host, version: str, *, health: str = "ok", seed: str = "true", 
         },
     }
     model = json.dumps({"services": services, "volumes": {"data": {}}})
-    host.run("sh", "-c", 'printf %s "$1" > "$2"', "sh", model, COMPOSE)
+    host.write(COMPOSE, model)
     return {
         "app": APP,
         "compose_file": COMPOSE,

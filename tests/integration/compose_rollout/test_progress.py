@@ -31,7 +31,7 @@ def slow(host: Host, version: str, *, start_timeout: int = 30, **environment: st
     values = {"PORT": "3001", "PREFIX": "/api", "VERSION": version, **environment}
     api = {"image": IMAGE, "environment": values, "secrets": ["token"]}
     model = json.dumps({"services": {"api": api}, "secrets": {"token": {"file": "./token"}}})
-    host.run("sh", "-c", 'printf %s "$1" > "$2"', "sh", model, COMPOSE)
+    host.write(COMPOSE, model)
     times = {"start_timeout": start_timeout, "drain_timeout": LONG, "stop_timeout": 5}
     return {
         "app": APP,

@@ -129,7 +129,7 @@ def wires(host: Host, version: str, **broker: Any) -> dict[str, Any]:
             "client": {**common, "entrypoint": ["sleep", "infinity"]},
         }
     }
-    host.run("sh", "-c", 'printf %s "$1" > "$2"', "sh", json.dumps(model), COMPOSE)
+    host.write(COMPOSE, json.dumps(model))
     times = {"start_timeout": 20, "drain_timeout": 3, "stop_timeout": 10}
     return {
         "app": APP,

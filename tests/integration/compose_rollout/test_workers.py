@@ -58,7 +58,7 @@ def shift(host: Host, version: str, bad: str = "none", **kinds: dict[str, Any]) 
         "billing": worker("billing"),
     }
     model = json.dumps({"services": services, "volumes": {"work": {}}})
-    host.run("sh", "-c", 'printf %s "$1" > "$2"', "sh", model, COMPOSE)
+    host.write(COMPOSE, model)
     times = {"start_timeout": 20, "stop_timeout": 5}
     return {
         "app": APP,
