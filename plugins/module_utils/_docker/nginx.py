@@ -188,9 +188,10 @@ class Gateway:
             self._test(wanted)
         others = self.queue.claim(self.app)
         if others:
+            together = {**{app: wish.text for app, wish in others.items()}, **wanted}
             try:
-                self._test({**{app: wish.text for app, wish in others.items()}, **wanted})
-                wanted.update({app: wish.text for app, wish in others.items()})
+                self._test(together)
+                wanted = together
             except RolloutError:
                 # Each by itself then: who is to blame will be told.
                 self.queue.give_back(others)

@@ -57,7 +57,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.phases
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.ports import check_ports
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.progress import Progress, progress_path
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.room import MIB, Room, check_room, explain
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import State
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import Route, State
 
 
 @dataclass
@@ -243,11 +243,7 @@ class Runner:
             planned = state.candidate
         else:
             planned = state.live
-        self.outcome.operations += operations
-        self.outcome.diff = describe.describe(
-            state, self.outcome.operations, release=planned, route=plan.route_of(app), base=base_images
-        )
-        self.outcome.state = state
+        self._note(state, operations, planned, plan.route_of(app), base_images)
         if not self.apply or not operations:
             return
         driver.check_gateway()
@@ -278,6 +274,24 @@ class Runner:
         if "prune" in kinds:
             state = rollout.prune()
         self.outcome.state = state
+
+    def _note(
+        self,
+        state: State,
+        operations: list[plan.Operation],
+        release: Release | None,
+        route: Route | None,
+        base: Mapping[str, str],
+    ) -> None:
+        """What is to be done, for the result and its diff; `release` and `route` are those that come of it."""
+        self.outcome.operations += operations
+        self.outcome.diff = describe.describe(state, self.outcome.operations, release=release, route=route, base=base)
+        self.outcome.state = state
+
+    def _note_step(self, state: State, operations: list[plan.Operation], *, ahead: bool) -> None:
+        """The same for a candidate that is there; `ahead` tells whether it goes on."""
+        release, route = (state.candidate, state.next_route) if ahead else (state.live, state.route)
+        self._note(state, operations, release, route, state.base_images or {})
 
     def _states(self) -> dict[str, State]:
         return {name: app_files.read_state(name) for name in app_files.known_apps()}
@@ -428,15 +442,7 @@ class Runner:
         current = self._look(driver, rollout, None)
         operations, target = plan.plan_rollback(current, wanted)
         state = current.state
-        self.outcome.operations += operations
-        self.outcome.diff = describe.describe(
-            state,
-            self.outcome.operations,
-            release=target or state.live,
-            route=state.route,
-            base=state.base_images or {},
-        )
-        self.outcome.state = state
+        self._note(state, operations, target or state.live, state.route, state.base_images or {})
         if target is None or state.route is None:
             return
         check_ports(plan.app_of(self.name, state.route, target), self._states())
@@ -451,16 +457,8 @@ class Runner:
         current = self._look(driver, rollout, None)
         operations = plan.plan_canary(current, "promote" if verb == "promoted" else "abort", wanted)
         state = current.state
-        self.outcome.operations += operations
         kinds = {operation.kind for operation in operations}
-        self.outcome.diff = describe.describe(
-            state,
-            self.outcome.operations,
-            release=state.candidate if kinds & {"promote", "canary", "finalize"} else state.live,
-            route=state.next_route if kinds & {"promote", "canary", "finalize"} else state.route,
-            base=state.base_images or {},
-        )
-        self.outcome.state = state
+        self._note_step(state, operations, ahead=bool(kinds & {"promote", "canary", "finalize"}))
         if not self.apply or not kinds & {"promote", "canary", "finalize", "abort", "contract"}:
             return
         if "contract" in kinds:
@@ -478,17 +476,8 @@ class Runner:
         current = self._look(driver, rollout, None)
         operations = plan.plan_held(current, verb, wanted, before)
         state = current.state
-        self.outcome.operations += operations
         kinds = {operation.kind for operation in operations}
-        ahead = bool(kinds & {"switch", "canary", "finalize"})
-        self.outcome.diff = describe.describe(
-            state,
-            self.outcome.operations,
-            release=state.candidate if ahead else state.live,
-            route=state.next_route if ahead else state.route,
-            base=state.base_images or {},
-        )
-        self.outcome.state = state
+        self._note_step(state, operations, ahead=bool(kinds & {"switch", "canary", "finalize"}))
         if not self.apply or not kinds & {"switch", "canary", "finalize", "contract"}:
             return
         driver.check_gateway()
@@ -500,9 +489,7 @@ class Runner:
     def _absent(self, driver: ComposeDriver, rollout: Rollout) -> None:
         # What an interrupted run left goes with the rest.
         current = self._current(driver, rollout, driver.load(), None)
-        self.outcome.operations = plan.plan_absent(current, remains=driver.remains())
-        self.outcome.diff = describe.describe(current.state, self.outcome.operations, release=None, route=None, base={})
-        self.outcome.state = current.state
+        self._note(current.state, plan.plan_absent(current, remains=driver.remains()), None, None, {})
         if self.apply and self.outcome.operations:
             rollout.remove()
             self.outcome.state = State(self.name)
