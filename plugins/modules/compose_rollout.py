@@ -426,6 +426,7 @@ journal:
   sample: /var/lib/daffathan/apps/labs/journal.ndjson
 """
 
+import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -440,6 +441,9 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model 
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.plan import (
     Operation,
 )
+
+# A deploy is in less of a hurry than what the host is there for; docker compose, too, runs with it.
+NICE = 5
 
 
 def result_of(app: str, outcome: Outcome) -> dict[str, Any]:
@@ -480,6 +484,7 @@ def failure_of(runner: Runner | None) -> dict[str, Any]:
 
 
 def main() -> None:
+    os.nice(NICE)
     module = AnsibleModule(
         argument_spec={
             "app": {"type": "str", "required": True},

@@ -39,6 +39,7 @@ PRELOAD = [
     *("ansible.plugins.action.normal", "ansible.plugins.callback.default", "ansible.plugins.callback.minimal"),
     *("ansible.plugins.connection.ssh", "ansible.plugins.strategy.linear"),
 ]
+NICE = 10
 # Output is parsed: no colours, even where the caller wants them for itself.
 PLAIN = {"ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1"}
 
@@ -58,6 +59,8 @@ def _forks() -> ForkServerContext:
 
 
 def _main(program: str, argv: list[str], stdout: str, stderr: str) -> None:
+    # Elsewhere the controller is another machine: here it leaves the processor to the VPS first.
+    os.nice(NICE)
     os.chdir(PROJECT)
     for path, stream in ((stdout, 1), (stderr, 2)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND), stream)
