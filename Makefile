@@ -121,7 +121,7 @@ soak-rollout: setup-dev lab
 	$(LAB_TESTS) -s --ignore tests/soak/test_rollout_crashes.py tests/soak
 
 soak-crashes: setup-dev lab
-	$(LAB_TESTS) -s tests/soak/test_rollout_crashes.py
+	$(LAB_TESTS) -n 2 -rP tests/soak/test_rollout_crashes.py
 
 build: setup ## dist/daffathan-platform-<version>.tar.gz
 	@tests/tools/stage.sh $(STAGE) >/dev/null

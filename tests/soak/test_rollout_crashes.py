@@ -44,9 +44,9 @@ GATED = Shape({"api": 1}, {"api": {"strategy": "canary"}, "canary": {"steps": GA
 UNSEEN = Shape(ALONE, {**CANARY.options, "canary": {"steps": STEPS}})
 
 
-@pytest.fixture(scope="module")
-def host() -> Iterator[Host]:
-    host = converged("soak-crashes")
+@pytest.fixture(scope="session")
+def host(worker_id: str) -> Iterator[Host]:
+    host = converged(f"soak-crashes-{worker_id}")
     yield host
     host.down()
 
