@@ -58,11 +58,11 @@ def rollout(host: Host, options: Mapping[str, Any], *flags: str) -> dict[str, An
 class Watched:
     """A run whose journal is watched by kill_at_line.py; see there for `line` and `when`."""
 
-    def __init__(self, host: Host, options: Mapping[str, Any], line: int | str, when: str) -> None:
+    def __init__(self, host: Host, options: Mapping[str, Any], line: int | str, when: str, *flags: str) -> None:
         argv = inside(host.name, "python3", "-u", "-c", KILLER.read_text(), str(options["app"]), str(line), when)
         self.watcher = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self._said() == "watching"
-        self.call = Call(host, options)
+        self.call = Call(host, options, *flags)
 
     def _said(self) -> str:
         assert self.watcher.stdout is not None

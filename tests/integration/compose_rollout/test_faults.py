@@ -10,6 +10,7 @@ import contextlib
 import json
 import subprocess
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -28,6 +29,7 @@ from tests.support.rollout import (
     assert_settled,
     containers_of,
     faulted_at,
+    journal,
     rollout,
     second,
     site,
@@ -248,6 +250,52 @@ def test_second_run_of_an_app_waits_or_names_the_first(platform_host: Host) -> N
     assert refused["failed"], refused
     for word in (f"another rollout of {APP} runs", "process ", "`state: present`, begun by", "raise `lock_timeout`"):
         assert word in refused["msg"], refused["msg"]
+
+
+CLOCK, SET_CLOCK = "/run/clock", "/usr/local/bin/python-of-the-set-clock"
+
+
+@pytest.fixture(scope="module")
+def clock(platform_host: Host) -> str:
+    """A Python whose clock is as far from the real one as the file CLOCK says.
+
+    The clock itself belongs to all containers of the machine. So this one is set for the rollout alone, by libfaketime:
+    the engine and the gateway go on with theirs, which makes it harder, not easier.
+    """
+    host = platform_host
+    host.run("apt-get", "install", "--yes", "--no-install-recommends", "faketime")
+    library = host.run("sh", "-c", "ls /usr/lib/*/faketime/libfaketime.so.1").strip()
+    setting = f"LD_PRELOAD={library} FAKETIME_TIMESTAMP_FILE={CLOCK} FAKETIME_NO_CACHE=1 FAKETIME_DONT_FAKE_MONOTONIC=1"
+    host.write(SET_CLOCK, f'#!/bin/sh\nexec env {setting} python3 "$@"\n')
+    host.run("chmod", "755", SET_CLOCK)
+    return SET_CLOCK
+
+
+@pytest.mark.parametrize("by", ["+3h", "-3h"])
+def test_clock_that_is_set_in_the_middle_of_a_canary(platform_host: Host, clock: str, by: str) -> None:
+    host, tag = platform_host, other(platform_host)
+    options = site(host, tag)
+    options["services"]["api"]["strategy"] = "canary"
+    analysis = {"min_requests": 40, "interval": 1, "max_wait": 60}
+    steps = [{"weight": 30, "pause": 3}, {"weight": 60, "pause": 3}]
+    options |= {"canary": {"steps": steps, "analysis": analysis}, "bake": {"seconds": 3}}
+    python = ("--extra-vars", f"ansible_python_interpreter={clock}")
+    host.write(CLOCK, "+0")
+    with site_load(host, rate=40) as load:
+        run = Watched(host, options, "look:canary", "hold", *python)
+        assert run.lines() is not None, run.call.result()
+        host.write(CLOCK, by)
+        run.let_go()
+        result = run.call.result()
+        times = [datetime.fromisoformat(line["at"]) for line in journal(host)]
+        assert_new(host, result, tag)
+        # And what comes later, by a clock that is right again.
+        host.write(CLOCK, "+0")
+        back = other(host)
+        assert_new(host, rollout(host, site(host, back), *python), back)
+        report = load.stop()
+    assert max(times) - min(times) > timedelta(hours=2), "the clock was not set"
+    assert report.failed == 0, report.describe()
 
 
 @contextlib.contextmanager
