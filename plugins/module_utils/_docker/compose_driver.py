@@ -55,9 +55,9 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model 
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.parts import Parts
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.phases import utc_now
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.plan import app_of
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.progress import Tell, silent
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.room import Room
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.routing import app_of
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.split import Split
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import Network, Route, State
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.traffic import Traffic

@@ -26,7 +26,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine 
     normalise,
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import compose as model_of
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout import describe, plan
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout import describe, lifecycle, plan, routing
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.bake import parse_bake
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary_options import Canary, parse_canary
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.configs import read_configs
@@ -210,7 +210,7 @@ class Runner:
         parts = replace(parts, configs=read_configs(parts.model, app, lambda path: compose_file.read(path, missing)))
         compose_file.check_names(driver.engine, app.name, parts)
         states = self._states()
-        plan.check_other_apps(app, states)
+        routing.check_other_apps(app, states)
         check_ports(app, states)
         current = self._look(driver, rollout, app)
         state = current.state
@@ -243,7 +243,7 @@ class Runner:
             planned = state.candidate
         else:
             planned = state.live
-        self._note(state, operations, planned, plan.route_of(app), base_images)
+        self._note(state, operations, planned, routing.route_of(app), base_images)
         if not self.apply or not operations:
             return
         driver.check_gateway()
@@ -260,11 +260,11 @@ class Runner:
         if "release" in kinds:
             candidate = self._candidate(driver, desired, parts, digests, network.subnet)
             canary = plan.canary_for(current, desired)
-            state = rollout.deploy(candidate, plan.route_of(app), self.bake, canary, hold=hold)
+            state = rollout.deploy(candidate, routing.route_of(app), self.bake, canary, hold=hold)
         elif "canary" in kinds:
             state = rollout.go_on()
         elif "route" in kinds:
-            state = rollout.reroute(plan.route_of(app))
+            state = rollout.reroute(routing.route_of(app))
         if "switch" in kinds:
             rollout.switch()
         if "finalize" in kinds:
@@ -316,7 +316,7 @@ class Runner:
         found = driver.load()
         if not self.apply:
             return self._current(driver, rollout, found, app)
-        if plan.interrupted(found):
+        if lifecycle.interrupted(found):
             self.outcome.operations.append(
                 plan.Operation("recover", f"the run before was interrupted in phase {found.phase}: finished or undone")
             )
@@ -445,11 +445,11 @@ class Runner:
         self._note(state, operations, target or state.live, state.route, state.base_images or {})
         if target is None or state.route is None:
             return
-        check_ports(plan.app_of(self.name, state.route, target), self._states())
+        check_ports(routing.app_of(self.name, state.route, target), self._states())
         if self.apply:
             driver.check_gateway()
             if state.network is not None:
-                driver.network.attach(driver.gateway.container(), state.network, plan.served(state.route))
+                driver.network.attach(driver.gateway.container(), state.network, routing.served(state.route))
             self.outcome.state = rollout.roll_back(target, state.route)
 
     def _judged(self, driver: ComposeDriver, rollout: Rollout, verb: str, wanted: str | None) -> None:

@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.lifecycle import held
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
     TCP,
     Release,
 )
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.plan import Operation, held
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.plan import Operation
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import Route, State
 
 

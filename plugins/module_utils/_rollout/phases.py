@@ -18,7 +18,13 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout import describe, jobs, plan, selection
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout import (
+    describe,
+    jobs,
+    lifecycle,
+    routing,
+    selection,
+)
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.bake import Bake
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary_options import Canary
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.driver import Driver
@@ -85,10 +91,10 @@ class Rollout:
         if state.trial is not None:
             # Whether it is still wanted is for the caller to say.
             return state
-        if state.candidate is not None and not plan.held(state):
+        if state.candidate is not None and not lifecycle.held(state):
             with self.journal.step("recover", release=state.candidate.id) as outcome:
                 state = self._settle(state, state.candidate, outcome)
-        if plan.held(state):
+        if lifecycle.held(state):
             return state
         if state.phase == "remove":
             if not self._serves(state.live):
@@ -267,7 +273,7 @@ class Rollout:
         state = self.driver.load()
         if state.live is None:
             raise RolloutError(f"{state.app} has no live release whose routes could change. Deploy it first.")
-        live = plan.with_limits(state.live, route)
+        live = routing.with_limits(state.live, route)
         with self.journal.step("shift", release=live.id):
             generation = self.driver.shift(live, route)
         with self.journal.step("fence", generation=generation):
@@ -335,7 +341,7 @@ class Rollout:
             return self._save(replace(state, phase="switched", trial=None))
         rollback = candidate in state.stopped
         return self._save(
-            plan.promoted(
+            lifecycle.promoted(
                 state, candidate, route, rollback=rollback, at=self._at(), run=self.journal.run, keep=self.keep
             )
         )
@@ -432,7 +438,7 @@ class Rollout:
             outcome["drained"] = self.drained
 
     def _prune(self, state: State) -> State:
-        surplus = plan.surplus(state, state.keep if self.keep is None else self.keep)
+        surplus = lifecycle.surplus(state, state.keep if self.keep is None else self.keep)
         if surplus:
             # Before they go: nobody can return to them from here on.
             state = self._save(replace(state, older=tuple(each for each in state.older if each not in surplus)))

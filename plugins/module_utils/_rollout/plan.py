@@ -9,26 +9,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout import selection
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary_options import Canary
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.driver import Observed
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gateway import release_of
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.jobs import contract_due
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.lifecycle import (
+    held,
+    interrupted,
+    serving,
+    surplus,
+)
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
     CONTRACT,
-    HTTP,
-    LIMITS,
     App,
     InputError,
     Release,
-    ReleasedService,
     RolloutError,
-    Service,
 )
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.split import Split
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import Route, State, told
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.routing import route_of
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.split import tried
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import State
 
 
 @dataclass(frozen=True)
@@ -72,68 +74,6 @@ class Operation:
     text: str
 
 
-def route_of(app: App) -> Route:
-    return Route(
-        app.domains, {service.name: dict(asdict(service), routes=list(service.routes)) for service in app.services}
-    )
-
-
-def app_of(name: str, route: Route, release: Release) -> App:
-    """The app as the gateway has to know it for a release: services that the release does not have are left out."""
-
-    def service(key: str, released: ReleasedService) -> Service:
-        asked = dict(route.services.get(key, {"name": key, "routes": []}))
-        # What the containers of the release listen to, whatever the next release will.
-        asked.update(port=released.port, protocol=released.protocol)
-        routes = tuple(asked.pop("routes")) if released.protocol == HTTP else ()
-        return Service(**{**asked, "routes": routes})
-
-    services = tuple(
-        service(key, released) for key, released in sorted(release.services.items()) if released.port is not None
-    )
-    return App(name, route.domains, services)
-
-
-def served(route: Route) -> list[str]:
-    """The services whose names the gateway carries in the network of the app."""
-    return sorted(name for name, service in route.services.items() if service["port"] is not None)
-
-
-def held(state: State) -> bool:
-    """Whether the candidate waits to be switched to, or to be finalized."""
-    return state.trial is None and state.candidate is not None and state.phase in ("prepared", "switched")
-
-
-def interrupted(state: State) -> bool:
-    """What waits is no interruption, nor is a canary: the next run goes on with it, or takes it away."""
-    return state.trial is None and not held(state) and (state.candidate is not None or state.phase != "idle")
-
-
-def split_of(state: State) -> Split:
-    """How the users are shared out in the step that a canary is in."""
-    if state.trial is None or state.candidate is None or state.next_route is None:
-        raise RolloutError(f"state.json of {state.app} has no canary.")
-    canary = state.trial.canary
-    both = {
-        name
-        for name, service in state.candidate.services.items()
-        if state.live is None
-        or name not in state.live.services
-        or state.live.services[name].protocol == service.protocol
-    }
-    beside_live = selection.beside(state.candidate, workers=False).only(both)
-    weight = canary.steps[state.trial.step].weight
-    return Split(beside_live, weight, tried(state, state.next_route), canary.sticky, canary.header)
-
-
-def tried(state: State, route: Route) -> frozenset[str]:
-    """The services that a canary lets users meet: they are new only in their version."""
-    if state.live is None or state.route is None:
-        return frozenset()
-    known = {name for name, service in state.route.services.items() if service["routes"]} & set(state.live.services)
-    return frozenset(name for name in known if route.services.get(name, {}).get("strategy") == "canary")
-
-
 def canary_for(current: Current, desired: Desired) -> Canary | None:
     """The canary of a new release; None where there is nothing good, or nothing else, to compare it with."""
     state = current.state
@@ -141,13 +81,6 @@ def canary_for(current: Current, desired: Desired) -> Canary | None:
     good = (held(state) or serving(state.live, current.observed)) and tried(state, route_of(desired.app))
     new = state.live is None or state.live.hash != desired.release_hash
     return desired.canary if good and new else None
-
-
-def serving(release: Release | None, observed: Mapping[str, Observed]) -> bool:
-    """Whether every container of a release runs and is not ill."""
-    if release is None or release.id not in observed:
-        return False
-    return observed[release.id].healthy >= selection.containers(release)
 
 
 def _recovery(state: State) -> list[Operation]:
@@ -225,11 +158,6 @@ def _away(state: State, candidate: Release) -> str:
     if state.phase == "switched":
         return f"switch back from {candidate.id} to {state.live.id if state.live else 'nothing'}"
     return f"take {candidate.id} away, which is prepared"
-
-
-def surplus(state: State, keep: int | None) -> tuple[Release, ...]:
-    """The releases that are one too many. The live one and the one before are always kept."""
-    return state.older[max(0, keep - 2) :] if keep is not None and len(state.kept) > keep else ()
 
 
 def _go_on(state: State, candidate: Release) -> list[Operation]:
@@ -349,61 +277,3 @@ def plan_absent(current: Current, *, remains: bool) -> list[Operation]:
     if remains or current.observed or current.written:
         return [Operation("remove", f"remove {current.state.app}; its volumes stay")]
     return []
-
-
-def check_other_apps(app: App, others: Mapping[str, State]) -> None:
-    """Two apps under one domain: the gateway could not tell them apart."""
-    for name, state in sorted(others.items()):
-        if name == app.name:
-            continue
-        for route in (state.route, state.next_route):
-            taken = sorted(set(app.domains) & set(route.domains)) if route else []
-            if taken:
-                raise InputError(
-                    f"domains: {taken[0]} already belongs to app {name}. Remove it there first, or give {app.name} "
-                    "another domain."
-                )
-
-
-def with_limits(release: Release, route: Route) -> Release:
-    """The release with what its route says of health and time: none of that is part of its containers."""
-    services = {
-        name: replace(service, **{key: route.services[name][key] for key in LIMITS if key in route.services[name]})
-        if name in route.services
-        else service
-        for name, service in release.services.items()
-    }
-    return replace(release, services=services)
-
-
-def promoted(
-    state: State, candidate: Release, route: Route, *, rollback: bool, at: str, run: str, keep: int | None = None
-) -> State:
-    """The state after every fresh request meets the candidate."""
-    old = state.live
-    stopped = [release for release in state.kept if release.id != candidate.id]
-    migration = state.migration_of(candidate)
-    known = {**state.migrations, **({candidate.id: migration} if migration else {})}
-    # Ids of releases begin with their time. What came before the oldest that is kept leads back to nothing.
-    oldest = min(release.id for release in (candidate, *stopped))
-    new = replace(
-        state,
-        phase="drain",
-        live=candidate,
-        previous=stopped[0] if stopped else None,
-        older=tuple(stopped[1:]),
-        candidate=None,
-        route=route,
-        next_route=None,
-        bake=None,
-        trial=None,
-        keep=state.keep if keep is None else keep,
-        hold=None,
-        rolled_back_from=old.id if rollback and old is not None else None,
-        progress={key: value for key, value in state.progress.items() if key == candidate.hash},
-        migrations={key: value for key, value in known.items() if key >= oldest},
-    )
-    event = "rolled_back" if rollback else "deployed"
-    return new.with_event(
-        event, candidate.id, at, run=run, strategy=selection.strategy_of(candidate), **told(migration)
-    )

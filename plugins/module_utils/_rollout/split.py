@@ -14,7 +14,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import Release
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout import selection
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import Release, RolloutError
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import Route, State
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.traffic import DRAWN
 
 COOKIE = "daffathan_canary"
@@ -31,6 +33,31 @@ class Split:
     services: frozenset[str]
     sticky: str = "cookie"
     header: str | None = "X-Canary"
+
+
+def split_of(state: State) -> Split:
+    """How the users are shared out in the step that a canary is in."""
+    if state.trial is None or state.candidate is None or state.next_route is None:
+        raise RolloutError(f"state.json of {state.app} has no canary.")
+    canary = state.trial.canary
+    both = {
+        name
+        for name, service in state.candidate.services.items()
+        if state.live is None
+        or name not in state.live.services
+        or state.live.services[name].protocol == service.protocol
+    }
+    beside_live = selection.beside(state.candidate, workers=False).only(both)
+    weight = canary.steps[state.trial.step].weight
+    return Split(beside_live, weight, tried(state, state.next_route), canary.sticky, canary.header)
+
+
+def tried(state: State, route: Route) -> frozenset[str]:
+    """The services that a canary lets users meet: they are new only in their version."""
+    if state.live is None or state.route is None:
+        return frozenset()
+    known = {name for name, service in state.route.services.items() if service["routes"]} & set(state.live.services)
+    return frozenset(name for name in known if route.services.get(name, {}).get("strategy") == "canary")
 
 
 def variable(app: str, what: str) -> str:

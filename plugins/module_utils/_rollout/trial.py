@@ -14,13 +14,14 @@ from datetime import datetime
 from typing import Any
 
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import canary as analysis
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout import plan, selection
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout import selection
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary import Pool, Verdict
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary_options import Canary, Step
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.driver import Driver
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.journal import Journal
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import Release, RolloutError
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.progress import Waiting
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.split import split_of
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import Route, State, Trial
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.watch import Complaints, explain
 
@@ -86,7 +87,7 @@ class Steps:
                 return state
             step = parts.policy.steps[parts.trial.step]
             with self.journal.step("canary", release=parts.candidate.id, weight=step.weight):
-                self.driver.fence(self.driver.shift(parts.live, parts.route, plan.split_of(state)))
+                self.driver.fence(self.driver.shift(parts.live, parts.route, split_of(state)))
             state = self._save(state, since=self.now().isoformat())
             with self.journal.phase("canary"):
                 why = self._watch(parts_of(state), step)

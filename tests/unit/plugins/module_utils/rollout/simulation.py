@@ -33,7 +33,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model 
     RolloutError,
     Service,
 )
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.plan import app_of
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.routing import app_of
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.split import Split
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import Network, Route, State
 

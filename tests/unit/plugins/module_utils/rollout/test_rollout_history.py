@@ -19,10 +19,8 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.descri
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.journal import Journal
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import Release, RolloutError
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.phases import Rollout
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.plan import (
-    route_of,
-)
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.progress import Progress
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.routing import route_of
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import State
 
 from tests.support.ansible import Run

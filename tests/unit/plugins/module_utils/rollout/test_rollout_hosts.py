@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout import plan
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout import plan, routing
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.bake import Bake
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary_options import Canary
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gateway import generation, releases_of
@@ -63,7 +63,7 @@ def run_of(
             state = rollout.abort()
         if "release" in kinds:
             trial = plan.canary_for(current, desired)
-            return rollout.deploy(candidate, plan.route_of(app), bake, trial, hold=hold)
+            return rollout.deploy(candidate, routing.route_of(app), bake, trial, hold=hold)
         if "canary" in kinds:
             state = rollout.go_on()
         if "switch" in kinds:

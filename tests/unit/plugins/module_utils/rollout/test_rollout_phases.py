@@ -9,7 +9,7 @@ import copy
 from collections.abc import Callable
 
 import pytest
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout import plan
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout import lifecycle, plan, routing
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.bake import Bake
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gateway import generation, release_of
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.jobs import contract_due
@@ -30,7 +30,7 @@ from tests.unit.plugins.module_utils.rollout.simulation import (
     release,
 )
 
-ROUTE = plan.route_of(WORKERS)
+ROUTE = routing.route_of(WORKERS)
 Run = Callable[[Driver], State]
 
 
@@ -45,10 +45,10 @@ def present(candidate: Release, keep: int = 2, bake: Bake | None = None, keep_wa
             elapsed=driver.elapsed,
         )
         state = rollout.recover()
-        if plan.surplus(state, keep) or rollout.orphans(state):
+        if lifecycle.surplus(state, keep) or rollout.orphans(state):
             state = rollout.prune()
         same = state.live is not None and state.live.hash == candidate.hash
-        if same and plan.serving(state.live, driver.inventory()):
+        if same and lifecycle.serving(state.live, driver.inventory()):
             return rollout.jobs.contract(state) if contract_due(state) else state
         return rollout.deploy(candidate, ROUTE, bake)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout import describe, plan
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout import describe, routing
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary_options import Canary, Step
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
     HTTP,
@@ -19,6 +19,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model 
     Service,
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.ports import check_ports
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.split import split_of
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import State, Trial
 
 from tests.unit.plugins.module_utils.rollout.simulation import STREAMS, release
@@ -29,7 +30,7 @@ def app(name: str, port: int, protocol: str) -> App:
 
 
 def running(name: str, port: int, protocol: str) -> State:
-    return State(name, route=plan.route_of(app(name, port, protocol)))
+    return State(name, route=routing.route_of(app(name, port, protocol)))
 
 
 @pytest.mark.parametrize(
@@ -68,8 +69,8 @@ def test_route_of_a_version_before_protocols_is_one_of_http() -> None:
 
 
 def test_release_is_served_as_it_was_released_whatever_the_route_says_now() -> None:
-    route = plan.route_of(App("labs", (), (Service("api", 3001, ("/",)), Service("broker", 5000, ("/b/",)))))
-    found = plan.app_of("labs", route, release(1, app=STREAMS))
+    route = routing.route_of(App("labs", (), (Service("api", 3001, ("/",)), Service("broker", 5000, ("/b/",)))))
+    found = routing.app_of("labs", route, release(1, app=STREAMS))
     assert [(one.name, one.port, one.protocol, one.routes) for one in found.services] == [
         ("api", 3001, HTTP, ("/",)),
         ("broker", 1883, TCP, ()),
@@ -78,7 +79,7 @@ def test_release_is_served_as_it_was_released_whatever_the_route_says_now() -> N
 
 def test_idle_time_of_the_route_is_kept() -> None:
     patient = App("labs", (), (Service("broker", 1883, protocol=TCP, idle_timeout=7),))
-    assert plan.app_of("labs", plan.route_of(patient), release(1, app=patient)).services == patient.services
+    assert routing.app_of("labs", routing.route_of(patient), release(1, app=patient)).services == patient.services
 
 
 def test_containers_of_a_canary_meet_the_old_version_of_a_service_that_speaks_another_protocol_now() -> None:
@@ -87,12 +88,12 @@ def test_containers_of_a_canary_meet_the_old_version_of_a_service_that_speaks_an
         "labs",
         live=release(1, app=was),
         candidate=release(2, app=STREAMS),
-        route=plan.route_of(was),
-        next_route=plan.route_of(STREAMS),
+        route=routing.route_of(was),
+        next_route=routing.route_of(STREAMS),
         trial=Trial(Canary((Step(10, None),))),
     )
-    assert set(plan.split_of(state).candidate.services) == {"api"}
+    assert set(split_of(state).candidate.services) == {"api"}
 
 
 def test_plan_names_what_is_served_by_tcp() -> None:
-    assert describe.describe_route(plan.route_of(app("labs", 1883, TCP))) == ["stream: api:1883"]
+    assert describe.describe_route(routing.route_of(app("labs", 1883, TCP))) == ["stream: api:1883"]

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout import plan
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout import plan, routing
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.bake import Bake
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary import Analysis
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary_options import Canary, Step
@@ -78,10 +78,10 @@ def present(candidate: Release, canary: Canary | None = TIMED, *, app: App = APP
         if "abort" in kinds:
             state = rollout.abort()
         if "release" in kinds:
-            return rollout.deploy(candidate, plan.route_of(app), bake, plan.canary_for(current, desired))
+            return rollout.deploy(candidate, routing.route_of(app), bake, plan.canary_for(current, desired))
         if "canary" in kinds:
             return rollout.go_on()
-        return rollout.reroute(plan.route_of(app)) if "route" in kinds else state
+        return rollout.reroute(routing.route_of(app)) if "route" in kinds else state
 
     return run
 
