@@ -192,8 +192,8 @@ class Runner:
             with contextlib.suppress(OSError, RolloutError):
                 if self.apply:
                     rollout.note_times()
-            self.outcome.drained = rollout.drained
-            self.outcome.warnings += rollout.warnings
+            self.outcome.drained = rollout.context.drained
+            self.outcome.warnings += rollout.context.warnings
             if journal.lost is not None:
                 self.outcome.warnings.append(f"journal: lines are missing: {journal.lost}")
         self.outcome.changed = bool(self.outcome.operations)

@@ -11,8 +11,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import replace
 
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.driver import Driver
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.journal import Journal
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.context import Context
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
     CONTRACT,
     MIGRATE,
@@ -35,10 +34,9 @@ def contract_due(state: State) -> bool:
 class Jobs:
     """The one-shots of releases. A container that ended well, and the line in the state, say what is done."""
 
-    def __init__(self, driver: Driver, journal: Journal, warnings: list[str]) -> None:
-        self.driver = driver
-        self.journal = journal
-        self.warnings = warnings
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.driver, self.journal = context.driver, context.journal
 
     def _once(self, state: State, release: Release, name: str, version: str = "") -> State:
         """Run a one-shot, unless it has ended well for this content before."""
@@ -46,7 +44,7 @@ class Jobs:
             return state
         with self.journal.step("job", release=release.id, job=name):
             self.driver.run(release, name, version)
-        return self._save(state.with_done(release, name))
+        return self.context.save(state.with_done(release, name))
 
     def before_start(self, state: State, candidate: Release) -> State:
         """The schema grows first, then the jobs of the services run."""
@@ -58,9 +56,9 @@ class Jobs:
             # Where an interrupted migration began is known from the first time.
             if MIGRATE not in progress.done and progress.schema_before is None:
                 before = self._schema(candidate, fresh=state.schema is None)
-                state = self._save(state.with_progress(candidate, schema_before=before))
+                state = self.context.save(state.with_progress(candidate, schema_before=before))
             state = self._once(state, candidate, MIGRATE)
-            state = self._save(replace(state, schema=self._schema(candidate)))
+            state = self.context.save(replace(state, schema=self._schema(candidate)))
         for name in sorted(set(candidate.jobs) - {MIGRATE, MIGRATE_BACK, CONTRACT, SCHEMA}):
             state = self._once(state, candidate, name)
         return state
@@ -74,7 +72,7 @@ class Jobs:
         with self.journal.step("point", release=candidate.id) as outcome:
             point = self.driver.make_point(candidate)
             outcome.update(point=point.id, bytes=point.bytes)
-        return self._save(state.with_progress(candidate, point=point))
+        return self.context.save(state.with_progress(candidate, point=point))
 
     def _schema(self, release: Release, *, fresh: bool = False) -> str | None:
         """The version that the schema has, as the release itself tells; one that is `fresh` may not know any."""
@@ -100,10 +98,10 @@ class Jobs:
                 return state
             state = self._adopt(state, candidate, {MIGRATE_BACK})
             state = self._once(state, candidate, MIGRATE_BACK, progress.schema_before or "")
-            return self._save(replace(state, schema=self._schema(candidate, fresh=True)))
+            return self.context.save(replace(state, schema=self._schema(candidate, fresh=True)))
         except RolloutError as error:
             # The candidate has to go all the same.
-            self.warnings.append(f"The migration of {candidate.id} could not be undone: {error}")
+            self.context.warnings.append(f"The migration of {candidate.id} could not be undone: {error}")
             return state
 
     def adopt(self, state: State, candidate: Release) -> State:
@@ -126,7 +124,7 @@ class Jobs:
         if live is None:
             return state
         # Before it begins: nobody knows what it has done where it fails.
-        state = self._save(replace(state, contracted=live.id))
+        state = self.context.save(replace(state, contracted=live.id))
         try:
             state = self._once(state, live, CONTRACT)
         except RolloutError as error:
@@ -143,8 +141,4 @@ class Jobs:
             left = self.driver.begun(live)
             if left:
                 self.driver.discard(live, left)
-        return state
-
-    def _save(self, state: State) -> State:
-        self.driver.save(state)
         return state

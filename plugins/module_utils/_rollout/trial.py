@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -17,8 +16,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout import
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import selection
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary import Pool, Verdict
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary_options import Canary, Step
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.driver import Driver
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.journal import Journal
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.context import Context
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import Release, RolloutError
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.progress import Waiting
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.split import split_of
@@ -58,23 +56,11 @@ def parts_of(state: State) -> Parts:
 
 
 class Steps:
-    """Takes a canary through the steps that it has left. `save` keeps a state and returns it."""
+    """Takes a canary through the steps that it has left."""
 
-    def __init__(
-        self,
-        driver: Driver,
-        journal: Journal,
-        now: Callable[[], datetime],
-        sleep: Callable[[float], None],
-        elapsed: Callable[[], float],
-        save: Callable[[State], State],
-    ) -> None:
-        self.driver = driver
-        self.journal = journal
-        self.now = now
-        self.sleep = sleep
-        self.elapsed = elapsed
-        self.save = save
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.driver, self.journal = context.driver, context.journal
         self._complaints = Complaints()
 
     def run(self, state: State) -> State:
@@ -88,7 +74,7 @@ class Steps:
             step = parts.policy.steps[parts.trial.step]
             with self.journal.step("canary", release=parts.candidate.id, weight=step.weight):
                 self.driver.fence(self.driver.shift(parts.live, parts.route, split_of(state)))
-            state = self._save(state, since=self.now().isoformat())
+            state = self._save(state, since=self.context.now().isoformat())
             with self.journal.phase("canary"):
                 why = self._watch(parts_of(state), step)
             if why is not None:
@@ -104,7 +90,7 @@ class Steps:
         return self._save(state, step=parts.trial.step + 1, paused=None)
 
     def _save(self, state: State, **changes: Any) -> State:
-        return self.save(replace(state, trial=replace(parts_of(state).trial, **changes)))
+        return self.context.save(replace(state, trial=replace(parts_of(state).trial, **changes)))
 
     def _watch(self, parts: Parts, step: Step) -> str | None:
         """Why the canary has to wait for a person after the step; None when it may go on."""
@@ -112,9 +98,9 @@ class Steps:
         # Without somebody to look at it, a step that waits for a person is looked at until it is known to be good.
         least = step.pause or 0
         longest = least + (policy.max_wait if policy.analysis is not None else 0)
-        begun = self.elapsed()
+        begun = self.context.elapsed()
         while True:
-            passed = self.elapsed() - begun
+            passed = self.context.elapsed() - begun
             verdict = self._look(parts, over=passed >= longest)
             self._raise_if_bad(parts, verdict)
             if verdict.kind == analysis.INCONCLUSIVE:
@@ -130,7 +116,7 @@ class Steps:
             pause = policy.interval if policy.analysis is not None else LOOK
             left = longest - passed if passed >= least else least - passed
             self.journal.progress.waits(_waiting, parts, step, left, verdict)
-            self.sleep(max(0.0, min(pause, left)))
+            self.context.sleep(max(0.0, min(pause, left)))
 
     def _look(self, parts: Parts, *, over: bool) -> Verdict:
         """What is known of the canary since the step began."""
