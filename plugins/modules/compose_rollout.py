@@ -432,7 +432,8 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.app_files import app_directory
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine import NoEngine
-from ansible_collections.daffathan.platform.plugins.module_utils._docker.runner import Outcome, Runner
+from ansible_collections.daffathan.platform.plugins.module_utils._docker.outcome import Outcome
+from ansible_collections.daffathan.platform.plugins.module_utils._docker.runner import Runner
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.describe import (
     describe_canary,
     describe_held,
