@@ -207,7 +207,7 @@ def describe_release(driver: ComposeDriver, release: Release | None, state: Stat
     migration = state.migrations.get(release.id)
     if release == state.candidate:
         migration = state.migration_of(release)
-    containers = driver.release_containers(release.id)
+    containers = driver.containers.of_release(release.id)
     services = {}
     for name, service in release.services.items():
         mine = [container for container in containers if container.labels.get(f"{LABEL}.service") == name]

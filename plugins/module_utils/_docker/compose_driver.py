@@ -12,9 +12,8 @@ import contextlib
 import json
 import os
 import shutil
-import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -25,12 +24,13 @@ from ansible_collections.daffathan.platform.plugins.module_utils._backup.model i
     Request,
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._common.files import read_text, write_atomic
-from ansible_collections.daffathan.platform.plugins.module_utils._docker import app_files, probe, stop_timer
+from ansible_collections.daffathan.platform.plugins.module_utils._docker import app_files, probe, staging, stop_timer
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.app_files import (
     app_directory,
     read_key,
     read_state,
 )
+from ansible_collections.daffathan.platform.plugins.module_utils._docker.containers import Containers
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine import (
     Engine,
     EngineError,
@@ -39,6 +39,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine 
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.network import PrivateNetwork
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.nginx import Gateway
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.process import Process
+from ansible_collections.daffathan.platform.plugins.module_utils._docker.staging import Work
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import access_log
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import compose as model_of
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary import Pool
@@ -48,12 +49,10 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model 
     LABEL,
     SCHEMA_PLACE,
     TCP,
-    App,
     Release,
     RolloutError,
     project_name,
 )
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.parts import Parts
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.phases import utc_now
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.progress import Tell, silent
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.room import Room
@@ -65,17 +64,6 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.traffi
 BASE_TIMEOUT = 600
 # A window of the access log that is not older begins at the end of the log.
 FRESH = timedelta(seconds=1)
-# Seconds between attempts to update a container that is just ending.
-ENDING_PAUSES = (0.1, 0.3, 1, 2)
-
-
-@dataclass(frozen=True)
-class Work:
-    """What a run with `state: present` brings: the app, its compose model and what its images are."""
-
-    app: App
-    parts: Parts
-    base_images: Mapping[str, str]
 
 
 class ComposeDriver:
@@ -89,6 +77,7 @@ class ComposeDriver:
         self.held: tuple[int, ...] = ()
         self.gateway = Gateway(engine, app)
         self.network = PrivateNetwork(engine, app)
+        self.containers = Containers(engine, app, self.network)
         self.directory = app_directory(app)
         self._old_workers: list[Process] = []
         self._traffic: Traffic | None = None
@@ -112,63 +101,13 @@ class ComposeDriver:
 
     # What there is
 
-    def release_containers(self, release: str) -> list[Any]:
-        """The containers of a release that run on; one-shots are not among them."""
-        return [container for container in self._all_of(release) if f"{LABEL}.job" not in container.labels]
-
-    def _all_of(self, release: str) -> list[Any]:
-        return self.engine.containers([f"{LABEL}.app={self.app}", f"{LABEL}.release={release}"])
-
-    def _jobs_of(self, release: Release) -> dict[str, Any]:
-        """The containers of one-shots by their names."""
-        found = {container.labels.get(f"{LABEL}.job"): container for container in self._all_of(release.id)}
-        return {name: container for name, container in found.items() if name is not None}
-
-    def _of(self, part: Release) -> list[Any]:
-        """The containers of a part of a release."""
-        return [
-            container
-            for container in (self.release_containers(part.id) if part.services else [])
-            if container.labels.get(f"{LABEL}.service") in part.services
-            and self._address(container) in (None, *part.addresses)
-        ]
-
-    def _address(self, container: Any) -> str | None:
-        """The address a container was given, whether it runs or not; None where it has lost its network."""
-        endpoint = container.attrs["NetworkSettings"]["Networks"].get(self.network.name) or {}
-        return (endpoint.get("IPAMConfig") or {}).get("IPv4Address")
-
     def inventory(self) -> Mapping[str, Observed]:
-        found: dict[str, Observed] = {}
-        for container in self.engine.containers([f"{LABEL}.app={self.app}", f"{LABEL}.release"]):
-            release = container.labels[f"{LABEL}.release"]
-            seen = found.setdefault(release, Observed(0, 0, 0))
-            if f"{LABEL}.job" in container.labels:
-                continue
-            running = container.status == "running"
-            healthy = running and probe.health_of(container) != "unhealthy"
-            found[release] = Observed(seen.containers + 1, seen.running + running, seen.healthy + healthy)
-        return found
+        return self.containers.inventory()
 
     def release_files(self) -> Collection[str]:
         with contextlib.suppress(FileNotFoundError):
             return os.listdir(f"{self.directory}/releases")
         return []
-
-    def addresses(self) -> set[str]:
-        """Addresses that containers of releases have, whatever the state knows of them."""
-        containers = self.engine.containers([f"{LABEL}.app={self.app}", f"{LABEL}.release"])
-        return {str(self._address(container)) for container in containers}
-
-    def base_running(self, names: Collection[str]) -> bool:
-        """Whether every service of the base has a container that runs and is not ill."""
-        good = {
-            container.labels.get(f"{LABEL}.service")
-            for container in self.engine.containers([f"{LABEL}.app={self.app}", f"{LABEL}.base"])
-            if probe.completed(container)
-            or (container.status == "running" and probe.health_of(container) != "unhealthy")
-        }
-        return set(names) <= good
 
     def loaded_generation(self) -> str | None:
         return self.gateway.loaded_generation()
@@ -211,8 +150,8 @@ class ComposeDriver:
         base = self.base_document(work)
         if base is None:
             return
-        self._write_secrets(work, work.parts.base, work.base_images, f"{self.directory}/secrets")
-        self._write_configs(base, work.parts.configs)
+        staging.write_secrets(self.engine, work, work.parts.base, work.base_images, f"{self.directory}/secrets")
+        staging.write_configs(base, work.parts.configs)
         path = f"{self.directory}/base.json"
         write_atomic(path, json.dumps(base, indent=1), mode=0o600)
         which = ("--project-name", self.app, "--file", path)
@@ -220,7 +159,7 @@ class ComposeDriver:
         try:
             compose(*which, "up", *how, timeout=BASE_TIMEOUT + 60, pass_fds=self.held)
         except EngineError as error:
-            words = self._last_words(self.engine.containers([f"{LABEL}.app={self.app}", f"{LABEL}.base"]))
+            words = self.containers.last_words(self.engine.containers([f"{LABEL}.app={self.app}", f"{LABEL}.base"]))
             raise RolloutError(f"base services of {self.app} did not get healthy: {error}{words}") from error
 
     def base_document(self, work: Work) -> model_of.Model | None:
@@ -234,24 +173,6 @@ class ComposeDriver:
         self.engine.remove_readers(self.app)
         self.network.remove()
 
-    def _write_secrets(
-        self, work: Work, services: Mapping[str, model_of.Model], images: Mapping[str, str], directory: str
-    ) -> None:
-        for secret in model_of.secret_files(services):
-            folder = f"{directory}/{secret.service}"
-            os.makedirs(folder, mode=0o700, exist_ok=True)
-            uid, gid = self.engine.image_uid(images[secret.service], services[secret.service].get("user"), self.app)
-            path, value = f"{directory}/{secret.path}", work.app.secrets[secret.name]
-            owner, group, mode = secret.access(uid, gid)
-            if read_text(path) != value or os.stat(path).st_mode & 0o777 != mode or os.stat(path).st_uid != owner:
-                write_atomic(path, value, mode=mode, uid=owner, gid=group)
-
-    def _write_configs(self, document: model_of.Model, contents: Mapping[str, bytes]) -> None:
-        for name, config in (document.get("configs") or {}).items():
-            os.makedirs(os.path.dirname(config["file"]), mode=0o700, exist_ok=True)
-            # Any user of a container may have to read it, or to run it. On the host the directory is root's alone.
-            write_atomic(config["file"], contents[name], mode=0o555)
-
     def _work(self) -> Work:
         if self.work is None:
             raise RuntimeError("this verb needs the app's compose file")
@@ -263,21 +184,13 @@ class ComposeDriver:
         return self.engine.pull(references)
 
     def stage(self, release: Release) -> None:
-        work = self._work()
-        directory = self._directory(release)
-        os.makedirs(f"{directory}/secrets", mode=0o700, exist_ok=True)
-        images = {name: model_of.pinned_reference(*image) for name, image in release.images.items()}
-        self._write_secrets(work, work.parts.swapped, images, f"{directory}/secrets")
-        document = model_of.release_model(work.app, work.parts, release, directory)
-        self._write_configs(document, work.parts.configs)
-        write_atomic(f"{directory}/meta.json", json.dumps(release.to_json(), indent=1), mode=0o600)
-        write_atomic(self._document(release), json.dumps(document, indent=1), mode=0o600)
+        staging.stage(self.engine, self._work(), release, self._directory(release))
 
     def _directory(self, release: Release) -> str:
         return f"{self.directory}/releases/{release.id}"
 
     def _document(self, release: Release) -> str:
-        return f"{self._directory(release)}/compose.json"
+        return f"{self._directory(release)}/{staging.DOCUMENT}"
 
     def _up(self, release: Release, services: Collection[str]) -> None:
         which = ("--project-name", project_name(self.app, release.id), "--file", self._document(release))
@@ -297,12 +210,12 @@ class ComposeDriver:
         try:
             self._up(release, model_of.services_of(document, release))
         except EngineError as error:
-            words = self._last_words(self._of(release))
+            words = self.containers.last_words(self.containers.of(release))
             raise RolloutError(f"release {release.id} cannot be started: {error}{words}") from error
 
     def run(self, release: Release, job: str, version: str = "") -> str:
         asked = release.jobs[job]
-        container = self._jobs_of(release).get(job)
+        container = self.containers.jobs_of(release).get(job)
         # A run that was killed in between may have made the container and not started it.
         if container is None or container.status == "created":
             path, name = self._document(release), model_of.job_service(job, release)
@@ -315,7 +228,7 @@ class ComposeDriver:
                 self._up(release, [name])
             except EngineError as error:
                 raise RolloutError(f"{job}: its container cannot be started: {error}") from error
-            container = self._jobs_of(release)[job]
+            container = self.containers.jobs_of(release)[job]
         return probe.wait_ended(self.engine, container, job, asked.timeout, self.tell)
 
     def make_point(self, release: Release) -> RecoveryPoint:
@@ -327,30 +240,17 @@ class ComposeDriver:
             ) from error
 
     def begun(self, release: Release) -> Collection[str]:
-        return [name for name, container in self._jobs_of(release).items() if container.status != "created"]
+        return [name for name, container in self.containers.jobs_of(release).items() if container.status != "created"]
 
     def discard(self, release: Release, jobs: Collection[str]) -> None:
-        containers = [container for name, container in self._jobs_of(release).items() if name in jobs]
+        containers = [container for name, container in self.containers.jobs_of(release).items() if name in jobs]
         self.engine.each(containers, "remove", force=True, v=True)
 
     def resume(self, release: Release) -> None:
-        # One that runs may serve, and has to come back after a reboot.
-        containers = [container for container in self._complete(release) if container.status != "running"]
-        self.engine.each(containers, "update", restart_policy={"Name": "no"})
-        self.engine.each(containers, "start")
-
-    def _complete(self, release: Release) -> list[Any]:
-        containers = self._of(release)
-        wanted = sum(len(service.addresses) for service in release.services.values())
-        if len(containers) < wanted:
-            raise RolloutError(
-                f"release {release.id} has {len(containers)} of {wanted} containers left. Deploy the version you want "
-                "instead."
-            )
-        return containers
+        self.containers.resume(release)
 
     def ready(self, release: Release) -> None:
-        probe.wait_ready(self.engine, self._complete(release), release, self._host(), self.tell)
+        probe.wait_ready(self.engine, self.containers.complete(release), release, self._host(), self.tell)
 
     def _host(self) -> str | None:
         """The name under which a service is asked for its health."""
@@ -358,22 +258,7 @@ class ComposeDriver:
         return route.domains[0] if route is not None and route.domains else None
 
     def keep(self, release: Release, always: bool) -> None:
-        policy = {"Name": "unless-stopped" if always else "no"}
-        containers = self._of(release)
-        for pause in ENDING_PAUSES:
-            try:
-                self.engine.each(containers, "update", restart_policy=policy)
-                break
-            except EngineError:
-                # For a moment the engine takes a container that has just ended for a running one, and cannot update it.
-                time.sleep(pause)
-                if always:
-                    probe.check_running(self.engine, containers)
-        else:
-            self.engine.each(containers, "update", restart_policy=policy)
-        if always:
-            # From here on they come back by themselves; what ended before, with the engine for one, does not.
-            probe.check_running(self.engine, containers)
+        self.containers.keep(release, always)
 
     def rehearse(self, release: Release, route: Route) -> None:
         self.gateway.test_candidate(self._configuration(release, route))
@@ -416,38 +301,23 @@ class ComposeDriver:
     def drain(self, release: Release) -> Mapping[str, Any]:
         network = self.load().network
         names = {network.gateway: "the gateway"} if network is not None else {}
-        return probe.wait_drained(self._of(release), release, self._old_workers, names, self.tell)
+        return probe.wait_drained(self.containers.of(release), release, self._old_workers, names, self.tell)
 
     def unwell(self, release: Release) -> Ill | None:
-        return probe.unwell(self.engine, self._complete(release), release, self._host())
+        return probe.unwell(self.engine, self.containers.complete(release), release, self._host())
 
     def words(self, release: Release) -> str:
-        # One of them is enough: they do the same work.
-        return "".join(probe.last_words(container) for container in sorted(self._of(release), key=probe.fine)[:1])
+        return self.containers.words(release)
 
     def stop(self, release: Release) -> None:
-        self._stop(release, self._of(release))
+        self.containers.stop(release)
 
     def finish_stop(self, release: Release) -> None:
-        def leaves(container: Any) -> bool:
-            return container.status == "running" and container.attrs["HostConfig"]["RestartPolicy"]["Name"] in (
-                "no",
-                "",
-            )
-
-        self._stop(release, [container for container in self._of(release) if leaves(container)])
-
-    def _stop(self, release: Release, which: Collection[Any]) -> None:
-        timeouts = {name: service.stop_timeout for name, service in release.services.items()}
-        by_timeout: dict[int, list[Any]] = {}
-        for container in which:
-            by_timeout.setdefault(timeouts[container.labels[f"{LABEL}.service"]], []).append(container)
-        for seconds, containers in sorted(by_timeout.items()):
-            self.engine.each(containers, "stop", timeout=seconds)
+        self.containers.finish_stop(release)
 
     def stop_later(self, release: Release, seconds: int) -> None:
         self.cancel_stop(release)
-        names = [container.name for container in self._of(release)]
+        names = [container.name for container in self.containers.of(release)]
         if names:
             patience = max(service.stop_timeout for service in release.services.values())
             stop_timer.begin(project_name(self.app, release.id), names, seconds, patience)
@@ -458,7 +328,7 @@ class ComposeDriver:
             self.stop(release)
 
     def remove(self, release_id: str) -> None:
-        containers = self._all_of(release_id)
+        containers = self.containers.all_of(release_id)
         images = {container.attrs["Config"]["Image"] for container in containers}
         directory = f"{self.directory}/releases/{release_id}"
         files = read_text(f"{directory}/meta.json")
@@ -474,9 +344,6 @@ class ComposeDriver:
             self.engine.remove_image(image)
         # Last: by its files a release is found again that was removed in part.
         shutil.rmtree(directory, ignore_errors=True)
-
-    def _last_words(self, containers: Collection[Any]) -> str:
-        return "".join(probe.last_words(container) for container in containers if not probe.fine(container))
 
 
 def _images(release: Release) -> set[str]:

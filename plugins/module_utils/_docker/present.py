@@ -16,9 +16,9 @@ from typing import Any
 from ansible_collections.daffathan.platform.plugins.module_utils._backup.command import lacking_here
 from ansible_collections.daffathan.platform.plugins.module_utils._docker import app_files, compose_file
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.call import Call
-from ansible_collections.daffathan.platform.plugins.module_utils._docker.compose_driver import Work
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.digests import digests as digests_of
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine import normalise
+from ansible_collections.daffathan.platform.plugins.module_utils._docker.staging import Work
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import compose as model_of
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import plan, routing
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.bake import Bake
@@ -84,7 +84,7 @@ class Present:
             canary=self.canary,
             keep=self.keep,
         )
-        current = replace(current, base_running=base is None or driver.base_running(base["services"]))
+        current = replace(current, base_running=base is None or driver.containers.base_running(base["services"]))
         operations = plan.plan_present(current, desired, hold=hold)
         kinds = {operation.kind for operation in operations}
         if kinds & {"release", "base"}:
@@ -147,5 +147,5 @@ class Present:
     def _candidate(
         self, desired: plan.Desired, parts: Parts, digests: Mapping[str, str], subnet: str | None
     ) -> Release:
-        state, used = self.call.driver.load(), self.call.driver.addresses()
+        state, used = self.call.driver.load(), self.call.driver.containers.addresses()
         return new_release(desired, parts, digests, state, subnet, used, self.now, point=self.point)
