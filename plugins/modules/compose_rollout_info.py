@@ -80,18 +80,10 @@ apps:
           description: Whether the gateway answers that it has this release loaded.
           type: bool
         migration:
-          description: What the release did to the schema; none where it has no C(migrate), or nothing is known.
+          description:
+            - What the release did to the schema, as RV(daffathan.platform.compose_rollout#module:migration); none where
+              it has no C(migrate), or nothing is known.
           type: dict
-          contains:
-            schema_before:
-              description: Version before the migration; empty where there was none yet.
-              type: str
-            schema_after:
-              description: Version after it.
-              type: str
-            recovery_point:
-              description: The point that was made before it, as M(daffathan.platform.backup_point) returns it.
-              type: dict
         services:
           description: C(image), C(digest), C(routes), C(containers) (how many there should be), C(running) and
             C(health) by service.
@@ -101,22 +93,11 @@ apps:
       description: Version of the schema, as the last migration told it; none where nothing tells it.
       type: str
     canary:
-      description: The release that a part of the users meets, in the form of C(live); none where none is under way.
+      description:
+        - The release that a part of the users meets, in the form of C(live); none where none is under way.
+        - C(weight), C(step), C(steps) and C(paused) are those of RV(daffathan.platform.compose_rollout#module:canary).
+          C(paused) is none while a run is at work.
       type: dict
-      contains:
-        weight:
-          description: Percentage of the users that meet it.
-          type: int
-        step:
-          description: Number of the step it is in, from 1.
-          type: int
-        steps:
-          description: The steps in words.
-          type: list
-          elements: str
-        paused:
-          description: Why it waits for somebody to promote or abort it; none while a run is at work.
-          type: str
     candidate:
       description: The release that waits to be switched to or to be finalized, in the form of C(live); none where none
         waits.
