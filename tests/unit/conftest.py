@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # How long an example takes says more of the machine, which has other work meanwhile, than of the code.
@@ -14,3 +15,6 @@ patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("platform", patient, derandomize=True)
 settings.register_profile("soak", patient, max_examples=2000)
 settings.load_profile(os.environ.get("DAFFATHAN_TEST_EXAMPLES", "platform"))
+
+# What it asserts is told in full, as in a test itself.
+pytest.register_assert_rewrite("tests.unit.plugins.module_utils.rollout.runs")

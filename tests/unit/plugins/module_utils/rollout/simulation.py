@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -23,56 +23,14 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gatewa
     render,
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
-    MIGRATE,
-    TCP,
-    App,
-    Job,
-    OneShot,
     Release,
-    ReleasedService,
     RolloutError,
-    Service,
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.routing import app_of
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.split import Split
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import Network, Route, State
 
-APP = App("labs", ("labs.example.test",), (Service("api", 3001, ("/",), "/health"),))
-# The same with work that takes no requests: one kind may run twice for a while, the other must not.
-WORKERS = App("labs", APP.domains, (*APP.services, Service("mailer"), Service("billing", strategy="stop_first")))
-# And with a service that takes connections of another kind than HTTP.
-STREAMS = App("labs", APP.domains, (*APP.services, Service("broker", 1883, protocol=TCP)))
 NETWORK = Network("labs_private", "10.9.0.0/24", "10.9.0.254")
-
-
-# And with work that is done once: a job of its own, and a migration of the service api.
-JOBS = App(
-    "labs",
-    APP.domains,
-    APP.services,
-    jobs=(
-        OneShot("services.seed", "seed"),
-        *(
-            OneShot(name, "api", command=(name,))
-            for name in ("migrate.command", "migrate.rollback", "migrate.after", "migrate.version")
-        ),
-    ),
-)
-
-
-# The same with a recovery point before the migration.
-POINTS = replace(JOBS, jobs=tuple(replace(job, recovery_point=job.name == MIGRATE) for job in JOBS.jobs))
-
-
-# Three containers that are replaced one by one, beside a service that is replaced as a whole.
-ROLLING = App(
-    "labs",
-    APP.domains,
-    (
-        Service("api", 3001, ("/",), "/health", replicas=3, strategy="rolling"),
-        Service("web", 3000, ("/web/",), "/health"),
-    ),
-)
 
 
 def pool(requests: int, error_rate: float = 0.0, seconds: float = 0.02) -> Pool:
@@ -87,38 +45,6 @@ def pool(requests: int, error_rate: float = 0.0, seconds: float = 0.02) -> Pool:
 
 class Killed(BaseException):
     """The process is gone: nothing of it runs any more."""
-
-
-def release(number: int, *, ill: str | None = None, app: App = APP) -> Release:
-    """A release of the app; its service `ill` never gets ready."""
-    services = {
-        service.name: ReleasedService(
-            f"registry/{service.name}:1",
-            "sha256:" + ("ill" if service.name == ill else "good"),
-            service.port,
-            tuple(f"10.9.0.{128 + 10 * (index + 3 * replica) + number}" for replica in range(service.replicas)),
-            service.health,
-            strategy=service.strategy,
-            surge=service.surge,
-            unavailable=service.unavailable,
-            protocol=service.protocol,
-        )
-        for index, service in enumerate(app.services)
-    }
-    jobs = {
-        job.name: Job(
-            job.service,
-            "registry/job:1",
-            f"sha256:{'ill' if job.name == ill else 'good'}",
-            9,
-            job.command,
-            recovery_point=bool(job.recovery_point),
-        )
-        for job in app.jobs
-    }
-    colour = "blue" if number % 2 else "green"
-    name = f"r20260101t0000{number:02}-{number:08x}"
-    return Release(name, f"hash{number}", colour, "2026-01-01", services, jobs)
 
 
 @dataclass

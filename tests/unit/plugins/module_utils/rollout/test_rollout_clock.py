@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -17,9 +18,9 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.plugins.module_utils.rollout import test_rollout_trial as canaries
-from tests.unit.plugins.module_utils.rollout.simulation import Driver, World, release
-from tests.unit.plugins.module_utils.rollout.test_rollout_phases import assert_settled, present, world_after
+from tests.unit.plugins.module_utils.rollout.apps import CANARIES, canaries, release
+from tests.unit.plugins.module_utils.rollout.runs import TIMED, assert_settled, planned, present, world_after
+from tests.unit.plugins.module_utils.rollout.simulation import Driver, World
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
 HOURS = 3 * 3600.0
@@ -80,13 +81,12 @@ def test_bake_that_was_interrupted_is_never_longer_than_a_whole_one() -> None:
 
 @pytest.mark.parametrize("by", [HOURS, -HOURS])
 def test_steps_of_a_canary_last_as_long_as_they_are_to(by: float) -> None:
-    world = canaries.world_after(canaries.present(canaries.release(1)))
+    world = world_after(planned(canaries(1), CANARIES, canary=TIMED))
     jumping = Jumping(world, at=5, by=by)
     # What was answered is another matter: here it is always enough.
     jumping.rps = 0
-    candidate = canaries.replace(canaries.TIMED, analysis=None)
-    canaries.present(canaries.release(2), candidate)(jumping)
-    assert (assert_settled(world).live, world.time) == (canaries.release(2), 30)
+    planned(canaries(2), CANARIES, canary=replace(TIMED, analysis=None))(jumping)
+    assert (assert_settled(world).live, world.time) == (canaries(2), 30)
 
 
 class Lines(Reader):

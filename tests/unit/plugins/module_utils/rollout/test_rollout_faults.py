@@ -19,17 +19,10 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model 
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.room import explain
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import State
 
-from tests.unit.plugins.module_utils.rollout.simulation import Driver, World, release
-from tests.unit.plugins.module_utils.rollout.test_rollout_phases import (
-    Run,
-    absent,
-    assert_settled,
-    jobs,
-    live,
-    present,
-    step_named,
-    world_after,
-)
+from tests.unit.plugins.module_utils.rollout.apps import jobs, release
+from tests.unit.plugins.module_utils.rollout.kills import steps, steps_named
+from tests.unit.plugins.module_utils.rollout.runs import absent, assert_settled, live, present, world_after
+from tests.unit.plugins.module_utils.rollout.simulation import Driver, World
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/var/lib/daffathan/apps/labs/.state.json.new")
 
@@ -66,12 +59,6 @@ class NoGateway(Driver):
         self.check_gateway()
 
 
-def steps(start: World, run: Run) -> int:
-    driver = Driver(copy.deepcopy(start))
-    run(driver)
-    return driver.steps
-
-
 @pytest.mark.parametrize("saves", range(6))
 def test_full_disk_ends_with_the_old_release_or_the_new_one(saves: int) -> None:
     world = world_after(present(release(1)))
@@ -100,7 +87,7 @@ def test_full_disk_takes_the_candidate_away_and_says_what_to_do() -> None:
 def test_gateway_that_ends_at_any_step_leaves_nothing_half_done() -> None:
     start = world_after(present(release(1)))
     run = present(release(2))
-    for step in range(1, steps(start, run) + 1):
+    for step in range(1, len(steps(start, run)) + 1):
         world = copy.deepcopy(start)
         try:
             run(NoGateway(world, step))
@@ -148,7 +135,7 @@ def test_kill_of_a_removal_is_made_good_by_the_next_one() -> None:
     start = world_after(present(jobs(1)), present(jobs(2)))
     world = copy.deepcopy(start)
     with pytest.raises(BaseException, match="remove"):
-        absent(Driver(world, kill_at=step_named(world, absent, "remove")))
+        absent(Driver(world, kill_at=steps_named(world, absent, "remove")[0]))
     absent(Driver(world))
     assert (world.containers, world.state, world.broken) == ({}, None, [])
 

@@ -24,12 +24,10 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.routin
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import State
 
 from tests.support.ansible import Run
-from tests.unit.plugins.module_utils.rollout.simulation import Driver, World, release
+from tests.unit.plugins.module_utils.rollout.apps import CANARIES, canaries, release, rolling
+from tests.unit.plugins.module_utils.rollout.runs import ROUTE, TIMED, assert_settled, planned, world_after
+from tests.unit.plugins.module_utils.rollout.simulation import Driver, World
 from tests.unit.plugins.module_utils.rollout.test_rollout_bake import looked_at
-from tests.unit.plugins.module_utils.rollout.test_rollout_phases import ROUTE, assert_settled, rolling, world_after
-from tests.unit.plugins.module_utils.rollout.test_rollout_trial import APP as CANARY_APP
-from tests.unit.plugins.module_utils.rollout.test_rollout_trial import TIMED, present
-from tests.unit.plugins.module_utils.rollout.test_rollout_trial import release as canary_release
 
 REFUSED = "bake: service api: refused, 3 times in a row after the switch."
 TEMPLATES = Path(__file__).resolve().parents[5] / "playbooks" / "templates"
@@ -63,11 +61,11 @@ def test_history_has_the_way_and_the_times_of_a_run() -> None:
 
 
 def test_time_of_a_canary_is_that_of_its_steps() -> None:
-    world = world_after(present(canary_release(1)))
+    world = world_after(planned(canaries(1), CANARIES, canary=TIMED))
     driver = Driver(world)
     journal = Journal(None, progress=Progress(clock=lambda: world.time))
     rollout = Rollout(driver, journal, driver.now, driver.sleep, elapsed=driver.elapsed)
-    rollout.deploy(canary_release(2), route_of(CANARY_APP), None, TIMED)
+    rollout.deploy(canaries(2), route_of(CANARIES), None, TIMED)
     rollout.note_times()
     event = last(world)
     assert (event["ms"], event["phases"]["canary"]) == (30_000, 30_000)

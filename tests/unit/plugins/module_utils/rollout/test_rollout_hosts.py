@@ -11,101 +11,54 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout import plan, routing
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout import plan
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.bake import Bake
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary_options import Canary
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gateway import generation, releases_of
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.journal import Journal
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
     App,
     InputError,
     Release,
     RolloutError,
 )
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.phases import Rollout
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import State, loads
 
-from tests.unit.plugins.module_utils.rollout.simulation import JOBS, ROLLING, WORKERS, Driver, Killed, World, pool
-from tests.unit.plugins.module_utils.rollout.simulation import release as release_of_app
-from tests.unit.plugins.module_utils.rollout.test_rollout_phases import (
+from tests.unit.plugins.module_utils.rollout.apps import CANARIES, JOBS, ROLLING, WORKERS
+from tests.unit.plugins.module_utils.rollout.apps import release as release_of_app
+from tests.unit.plugins.module_utils.rollout.kills import killed_everywhere
+from tests.unit.plugins.module_utils.rollout.runs import (
+    MANUAL,
+    TIMED,
     Run,
+    aborted,
     absent,
+    assert_gone,
     assert_settled,
+    current_of,
+    finalized,
+    held,
     live,
+    planned,
+    promoted,
     rolled_back,
-    steps_of,
+    switched,
     world_after,
 )
-from tests.unit.plugins.module_utils.rollout.test_rollout_trial import APP as CANARIES
-from tests.unit.plugins.module_utils.rollout.test_rollout_trial import MANUAL, TIMED, promoted
+from tests.unit.plugins.module_utils.rollout.simulation import Driver, World, pool
 
 
 def release(number: int, app: App = WORKERS, **options: Any) -> Release:
     return release_of_app(number, app=app, **options)
 
 
-def current_of(driver: Driver, state: State) -> plan.Current:
-    return plan.Current(state, driver.inventory(), driver.written_generation(), driver.loaded_generation())
+def present(candidate: Release, app: App = WORKERS, **options: Any) -> Run:
+    return planned(candidate, app, **options)
 
 
-def run_of(
-    candidate: Release, hold: bool, app: App = WORKERS, canary: Canary | None = None, bake: Bake | None = None
-) -> Run:
-    """What the module does with `state: present` and `state: prepared`."""
-
-    def run(driver: Driver) -> State:
-        rollout = Rollout(driver, Journal(None), driver.now, driver.sleep, keep=2, elapsed=driver.elapsed)
-        state = rollout.recover()
-        current = current_of(driver, state)
-        desired = plan.Desired(app, candidate.hash, None, {}, {}, canary)
-        kinds = {operation.kind for operation in plan.plan_present(current, desired, hold=hold)}
-        if "abort" in kinds:
-            state = rollout.abort()
-        if "release" in kinds:
-            trial = plan.canary_for(current, desired)
-            return rollout.deploy(candidate, routing.route_of(app), bake, trial, hold=hold)
-        if "canary" in kinds:
-            state = rollout.go_on()
-        if "switch" in kinds:
-            state = rollout.switch()
-        return rollout.finalize() if "finalize" in kinds else state
-
-    return run
+def prepared(candidate: Release, app: App = WORKERS, **options: Any) -> Run:
+    return planned(candidate, app, hold=True, **options)
 
 
-def present(candidate: Release, **options: Any) -> Run:
-    return run_of(candidate, False, **options)
-
-
-def prepared(candidate: Release, **options: Any) -> Run:
-    return run_of(candidate, True, **options)
-
-
-def verb(name: str, wanted: str | None = None) -> Run:
-    """What the module does with `state: switched` and `state: finalized`."""
-
-    def run(driver: Driver) -> State:
-        rollout = Rollout(driver, Journal(None), driver.now, driver.sleep, elapsed=driver.elapsed)
-        before = driver.load()
-        state = rollout.recover()
-        kinds = {operation.kind for operation in plan.plan_held(current_of(driver, state), name, wanted, before)}
-        if "contract" in kinds:
-            return rollout.jobs.contract(state)
-        if "finalize" in kinds:
-            return rollout.finalize()
-        return rollout.switch() if kinds & {"switch", "canary"} else state
-
-    return run
-
-
-def aborted(driver: Driver) -> State:
-    rollout = Rollout(driver, Journal(None), driver.now, driver.sleep, elapsed=driver.elapsed)
-    state = rollout.recover()
-    kinds = {operation.kind for operation in plan.plan_canary(current_of(driver, state), "abort", None)}
-    return rollout.abort() if "abort" in kinds else state
-
-
-switched, finalized = verb("switched"), verb("finalized")
 FIRST = present(release(1))
 
 
@@ -282,8 +235,8 @@ def test_a_release_that_is_not_there_any_more_is_not_taken_for_one_that_is() -> 
     world = world_after(FIRST, prepared(release(2)), aborted)
     for name in ("switched", "finalized"):
         with pytest.raises(InputError, match=rf"{release(2).id} of labs is not prepared"):
-            verb(name, release(2).id)(Driver(world))
-        verb(name, release(1).id)(Driver(world))
+            held(name, release(2).id)(Driver(world))
+        held(name, release(1).id)(Driver(world))
     assert assert_settled(world).live == release(1)
 
 
@@ -313,12 +266,7 @@ def test_the_same_command_after_a_kill_anywhere_goes_on_or_has_undone(name: str,
     start = world_after(present(release(1, app), app=app), *runs[:number])
     run = runs[number]
     undone = 0
-    for step in range(1, steps_of(start, run) + 1):
-        world = copy.deepcopy(start)
-        with pytest.raises(Killed):
-            run(Driver(world, kill_at=step))
-        if reboot:
-            world.reboot()
+    for step, world in killed_everywhere(start, run, reboot=reboot):
         try:
             run(Driver(world))
         except RolloutError as error:
@@ -340,10 +288,7 @@ def test_an_abort_after_a_kill_anywhere_leads_back(name: str, number: int) -> No
     """Also where the gateway had the new release already: the host was lost in the middle, and the others went back."""
     app, runs = SCENARIOS[name]
     start = world_after(present(release(1, app), app=app), *runs[:number])
-    for step in range(1, steps_of(start, runs[number]) + 1):
-        world = copy.deepcopy(start)
-        with pytest.raises(Killed):
-            runs[number](Driver(world, kill_at=step))
+    for step, world in killed_everywhere(start, runs[number]):
         aborted(Driver(world))
         assert assert_settled(world).live == release(1, app), f"killed at step {step}"
 
@@ -355,10 +300,7 @@ def test_present_after_a_kill_anywhere_ends_well(name: str, number: int, same: b
     app, runs = SCENARIOS[name]
     start = world_after(present(release(1, app), app=app), *runs[:number])
     wanted = release(2 if same else 9, app)
-    for step in range(1, steps_of(start, runs[number]) + 1):
-        world = copy.deepcopy(start)
-        with pytest.raises(Killed):
-            runs[number](Driver(world, kill_at=step))
+    for step, world in killed_everywhere(start, runs[number]):
         present(wanted, app=app)(Driver(world))
         assert assert_settled(world).live == wanted, f"killed at step {step}"
 
@@ -368,11 +310,8 @@ def test_present_after_a_kill_anywhere_ends_well(name: str, number: int, same: b
 def test_an_abort_that_is_killed_anywhere_is_finished_by_the_next_run(phase: str, name: str) -> None:
     app, runs = SCENARIOS[name]
     start = world_after(present(release(1, app), app=app), *runs[: 2 if phase == "switched" else 1])
-    for step in range(1, steps_of(start, aborted) + 1):
-        for again in (aborted, switched):
-            world = copy.deepcopy(start)
-            with pytest.raises(Killed):
-                aborted(Driver(world, kill_at=step))
+    for again in (aborted, switched):
+        for step, world in killed_everywhere(start, aborted):
             if again is switched and loads("labs", world.state).hold is not None and step <= 2:
                 continue
             try:
@@ -385,13 +324,9 @@ def test_an_abort_that_is_killed_anywhere_is_finished_by_the_next_run(phase: str
 @pytest.mark.parametrize("phase", ["prepared", "switched"])
 def test_absent_after_a_kill_anywhere_leaves_nothing(phase: str) -> None:
     start = world_after(FIRST, prepared(release(2)), *([switched] if phase == "switched" else []))
-    for step in range(1, steps_of(start, absent) + 1):
-        world = copy.deepcopy(start)
-        with pytest.raises(Killed):
-            absent(Driver(world, kill_at=step))
+    for step, world in killed_everywhere(start, absent):
         absent(Driver(world))
-        assert (world.state, world.containers, world.files, world.loaded) == (None, {}, set(), None), step
-        assert world.broken == []
+        assert_gone(world, step)
 
 
 def tried(number: int, canary: Canary) -> Run:
@@ -442,11 +377,8 @@ def test_a_canary_that_is_prepared_goes_on_with_present(canary: Canary) -> None:
 
 def test_a_kill_in_the_steps_of_a_canary_is_made_good_by_the_same_command() -> None:
     start = world_after(CANARY_FIRST, tried(2, TIMED))
-    for step in range(1, steps_of(start, switched) + 1):
-        for run in (switched, aborted):
-            world = copy.deepcopy(start)
-            with pytest.raises(Killed):
-                switched(Driver(world, kill_at=step))
+    for run in (switched, aborted):
+        for step, world in killed_everywhere(start, switched):
             run(Driver(world))
             if run is switched:
                 assert_waits(world, "switched", CANARIES)

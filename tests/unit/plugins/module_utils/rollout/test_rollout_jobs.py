@@ -6,21 +6,13 @@
 
 from __future__ import annotations
 
-import copy
-
 import pytest
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import InputError, RolloutError
 
-from tests.unit.plugins.module_utils.rollout.simulation import Driver, Killed, World, release
-from tests.unit.plugins.module_utils.rollout.test_rollout_phases import (
-    assert_settled,
-    jobs,
-    live,
-    present,
-    rolled_back,
-    steps_of,
-    world_after,
-)
+from tests.unit.plugins.module_utils.rollout.apps import jobs, release
+from tests.unit.plugins.module_utils.rollout.kills import killed_everywhere
+from tests.unit.plugins.module_utils.rollout.runs import assert_settled, live, present, rolled_back, world_after
+from tests.unit.plugins.module_utils.rollout.simulation import Driver, World
 
 ONCE = ("migrate.command", "services.seed", "migrate.after")
 
@@ -48,12 +40,7 @@ def test_same_content_again_repeats_nothing() -> None:
 def test_kill_anywhere_has_everything_done_exactly_once(reboot: bool) -> None:
     start = world_after(present(jobs(1)))
     run = present(jobs(2))
-    for step in range(1, steps_of(start, run) + 1):
-        world = copy.deepcopy(start)
-        with pytest.raises(Killed):
-            run(Driver(world, kill_at=step))
-        if reboot:
-            world.reboot()
+    for step, world in killed_everywhere(start, run, reboot=reboot):
         run(Driver(world))
         assert tuple(done(world, 2)) == ONCE, f"killed at step {step}"
         assert assert_settled(world).schema == "2"
@@ -80,13 +67,7 @@ def test_release_that_fails_after_its_migration_is_migrated_back() -> None:
 def test_kill_anywhere_in_a_release_that_fails_leaves_the_schema_as_it_was() -> None:
     start = world_after(present(jobs(1)))
     run = present(jobs(2, ill="api"))
-    total = Driver(copy.deepcopy(start))
-    with pytest.raises(RolloutError):
-        run(total)
-    for step in range(1, total.steps + 1):
-        world = copy.deepcopy(start)
-        with pytest.raises(Killed):
-            run(Driver(world, kill_at=step))
+    for step, world in killed_everywhere(start, run):
         with pytest.raises(RolloutError):
             run(Driver(world))
         assert assert_settled(world).live == jobs(1)

@@ -9,111 +9,27 @@ import copy
 from collections.abc import Callable
 
 import pytest
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout import lifecycle, plan, routing
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout import plan
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.bake import Bake
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gateway import generation, release_of
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.jobs import contract_due
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.journal import Journal
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import InputError, Release, RolloutError
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.phases import Rollout
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import State, loads
 
-from tests.unit.plugins.module_utils.rollout.simulation import (
-    JOBS,
-    NETWORK,
-    ROLLING,
-    STREAMS,
-    WORKERS,
-    Driver,
-    Killed,
-    World,
-    release,
+from tests.unit.plugins.module_utils.rollout.apps import WORKERS, jobs, release, rolling, streams, workers
+from tests.unit.plugins.module_utils.rollout.kills import killed_everywhere, steps, steps_named
+from tests.unit.plugins.module_utils.rollout.runs import (
+    Run,
+    absent,
+    assert_gone,
+    assert_settled,
+    live,
+    present,
+    rolled_back,
+    rolled_back_to,
+    world_after,
 )
-
-ROUTE = routing.route_of(WORKERS)
-Run = Callable[[Driver], State]
-
-
-def present(candidate: Release, keep: int = 2, bake: Bake | None = None, keep_warm: int = 0) -> Run:
-    """What the module does with `state: present`: settle the past, then deploy when the content differs."""
-
-    def run(driver: Driver) -> State:
-        rollout = Rollout(
-            *(driver, Journal(None), driver.now, driver.sleep),
-            keep=keep,
-            keep_warm=keep_warm,
-            elapsed=driver.elapsed,
-        )
-        state = rollout.recover()
-        if lifecycle.surplus(state, keep) or rollout.orphans(state):
-            state = rollout.prune()
-        same = state.live is not None and state.live.hash == candidate.hash
-        if same and lifecycle.serving(state.live, driver.inventory()):
-            return rollout.jobs.contract(state) if contract_due(state) else state
-        return rollout.deploy(candidate, ROUTE, bake)
-
-    return run
-
-
-def rolled_back(driver: Driver, wanted: str | None = None) -> State:
-    rollout = Rollout(driver, Journal(None))
-    current = plan.Current(rollout.recover(), driver.inventory(), None, None)
-    _, target = plan.plan_rollback(current, wanted)
-    return current.state if target is None else rollout.roll_back(target, ROUTE)
-
-
-def rolled_back_to(wanted: Release) -> Run:
-    return lambda driver: rolled_back(driver, wanted.id)
-
-
-def absent(driver: Driver) -> State:
-    Rollout(driver, Journal(None)).remove()
-    return State("labs")
-
-
-def workers(number: int, **options: str) -> Release:
-    return release(number, app=WORKERS, **options)
-
-
-def jobs(number: int, **options: str) -> Release:
-    return release(number, app=JOBS, **options)
-
-
-def rolling(number: int, **options: str) -> Release:
-    return release(number, app=ROLLING, **options)
-
-
-def streams(number: int, **options: str) -> Release:
-    return release(number, app=STREAMS, **options)
-
-
-def world_after(*runs: Run) -> World:
-    world = World()
-    world.state = State("labs", network=NETWORK).dumps()
-    for run in runs:
-        run(Driver(world))
-    assert world.broken == []
-    return world
-
-
-def live(world: World) -> str | None:
-    return release_of(generation(world.loaded))
-
-
-def assert_settled(world: World) -> State:
-    """I1-I8 once a run has ended: one release live, the others it knows stopped, nothing left over."""
-    state = loads("labs", world.state)
-    kept = {entry.id for entry in state.kept}
-    assert world.broken == []
-    assert state.phase == "idle" and state.candidate is None and state.next_route is None
-    assert {name for name, _ in world.containers} == kept == world.files
-    assert world.jobs == {}
-    assert state.live is None or live(world) == state.live.id == release_of(generation(world.written))
-    for (name, _), container in world.containers.items():
-        is_live = state.live is not None and name == state.live.id
-        assert container.running == is_live, name
-        assert container.restart == ("unless-stopped" if is_live else "no"), name
-    return state
+from tests.unit.plugins.module_utils.rollout.simulation import Driver, Killed, World
 
 
 def test_first_release_serves() -> None:
@@ -190,10 +106,7 @@ def test_kill_while_releases_are_pruned_is_made_good() -> None:
     def prune(driver: Driver) -> State:
         return Rollout(driver, Journal(None), keep=2).prune()
 
-    for step in range(1, steps_of(start, prune) + 1):
-        world = copy.deepcopy(start)
-        with pytest.raises(Killed):
-            prune(Driver(world, kill_at=step))
+    for step, world in killed_everywhere(start, prune):
         prune(Driver(world))
         assert assert_settled(world).kept == (release(4), release(3)), f"killed at step {step}"
 
@@ -208,7 +121,7 @@ def test_any_release_that_is_kept_can_be_returned_to() -> None:
 
 def test_absent_leaves_nothing() -> None:
     world = world_after(present(release(1)), present(release(2)), absent)
-    assert (world.state, world.containers, world.files, world.loaded) == (None, {}, set(), None)
+    assert_gone(world)
 
 
 @pytest.mark.parametrize(
@@ -246,22 +159,6 @@ def test_failed_rollback_keeps_both() -> None:
         rolled_back(Driver(world, fail="ready"))
     state = assert_settled(world)
     assert (state.live, state.previous) == (release(2), release(1))
-
-
-def steps_of(world: World, run: Run) -> int:
-    driver = Driver(copy.deepcopy(world))
-    run(driver)
-    return driver.steps
-
-
-def step_named(world: World, run: Run, name: str) -> int:
-    """Number of the first step of this name."""
-    for step in range(1, steps_of(world, run) + 1):
-        with pytest.raises(Killed) as killed:
-            run(Driver(copy.deepcopy(world), kill_at=step))
-        if str(killed.value) == name:
-            return step
-    raise AssertionError(f"no step is called {name}")
 
 
 def kept(number: int) -> Run:
@@ -303,7 +200,7 @@ def test_whatever_does_not_get_ready_the_old_release_works_on_whole(ill: str) ->
 def test_worker_starts_only_beside_services_that_are_ready() -> None:
     world = world_after(present(workers(1)))
     with pytest.raises(Killed, match="ready"):
-        present(workers(2))(Driver(world, kill_at=step_named(world, present(workers(2)), "ready")))
+        present(workers(2))(Driver(world, kill_at=steps_named(world, present(workers(2)), "ready")[0]))
     assert set(world.of(workers(2).id)) == {"api"}
 
 
@@ -329,32 +226,12 @@ def test_old_ones_that_cannot_be_started_again_do_not_keep_the_candidate() -> No
 def test_the_same_command_after_a_kill_anywhere_ends_well(name: str, reboot: bool) -> None:
     before, run, wanted = SCENARIOS[name]
     start = world_after(*before)
-    total = steps_of(start, run)
-    assert total > 15
-    for step in range(1, total + 1):
-        world = copy.deepcopy(start)
-        with pytest.raises(Killed):
-            run(Driver(world, kill_at=step))
-        if reboot:
-            world.reboot()
+    assert len(steps(start, run)) > 15
+    for step, world in killed_everywhere(start, run, reboot=reboot):
         run(Driver(world))
         world.fire()
         assert_settled(world)
         assert live(world) in wanted, f"killed at step {step}"
-
-
-def steps_named(world: World, run: Run, name: str) -> list[int]:
-    """Numbers of all steps of this name."""
-
-    class Noting(Driver):
-        def effect(self, name: str) -> None:
-            super().effect(name)
-            self.noted = [*getattr(self, "noted", []), (name, self.steps)]
-
-    driver = Noting(copy.deepcopy(world))
-    with contextlib.suppress(RolloutError):
-        run(driver)
-    return [number for found, number in driver.noted if found == name]
 
 
 @pytest.mark.parametrize(
@@ -390,10 +267,7 @@ def test_a_stop_that_a_killed_run_began_may_end_whenever_it_likes(before: Run, r
 def test_another_command_after_a_kill_anywhere_ends_well(name: str) -> None:
     before, run, _ = SCENARIOS[name]
     start = world_after(*before)
-    for step in range(1, steps_of(start, run) + 1):
-        world = copy.deepcopy(start)
-        with pytest.raises(Killed):
-            run(Driver(world, kill_at=step))
+    for step, world in killed_everywhere(start, run):
         present(release(9))(Driver(world))
         assert_settled(world)
         assert live(world) == release(9).id, f"killed at step {step}"
@@ -402,14 +276,8 @@ def test_another_command_after_a_kill_anywhere_ends_well(name: str) -> None:
 def test_two_kills_in_a_row() -> None:
     start = world_after(present(release(1)))
     run = present(release(2))
-    for first in range(1, steps_of(start, run) + 1):
-        once = copy.deepcopy(start)
-        with pytest.raises(Killed):
-            run(Driver(once, kill_at=first))
-        for second in range(1, steps_of(once, run) + 1):
-            world = copy.deepcopy(once)
-            with pytest.raises(Killed):
-                run(Driver(world, kill_at=second))
+    for first, once in killed_everywhere(start, run):
+        for second, world in killed_everywhere(once, run):
             run(Driver(world))
             assert_settled(world)
             assert live(world) == release(2).id, f"killed at steps {first} and {second}"
@@ -418,22 +286,15 @@ def test_two_kills_in_a_row() -> None:
 @pytest.mark.parametrize("kind", [release, streams])
 def test_absent_after_a_kill_anywhere_leaves_nothing(kind: Callable[[int], Release]) -> None:
     start = world_after(present(kind(1)), present(kind(2)))
-    for step in range(1, steps_of(start, absent) + 1):
-        world = copy.deepcopy(start)
-        with pytest.raises(Killed):
-            absent(Driver(world, kill_at=step))
+    for step, world in killed_everywhere(start, absent):
         absent(Driver(world))
-        assert (world.state, world.containers, world.files, world.loaded) == (None, {}, set(), None), step
-        assert world.broken == []
+        assert_gone(world, step)
 
 
 def test_deploy_after_a_removal_was_killed_starts_anew() -> None:
     start = world_after(present(release(1)), present(release(2)))
     given_up = 0
-    for step in range(1, steps_of(start, absent) + 1):
-        world = copy.deepcopy(start)
-        with pytest.raises(Killed):
-            absent(Driver(world, kill_at=step))
+    for step, world in killed_everywhere(start, absent):
         serves = live(world) == release(2).id and loads("labs", world.state).phase == "remove"
         present(release(9))(Driver(world))
         state = assert_settled(world)
@@ -470,7 +331,7 @@ def test_removal_with_the_gateway_down_changes_nothing() -> None:
 def test_what_was_switched_to_comes_back_after_a_reboot_even_when_the_engine_forgot_its_policy() -> None:
     world = world_after(present(release(1)))
     with pytest.raises(Killed, match="written"):
-        present(release(2))(Driver(world, kill_at=step_named(world, present(release(2)), "written")))
+        present(release(2))(Driver(world, kill_at=steps_named(world, present(release(2)), "written")[0]))
     world.containers[release(2).id, "api"].restart = "no"
     present(release(2))(Driver(world))
     assert assert_settled(world).live == release(2)
@@ -483,12 +344,12 @@ def test_what_an_interrupted_run_switched_to_is_kept_before_it_is_asked_whether_
     run = present(release(2))
     start_of_recovery = copy.deepcopy(start)
     with pytest.raises(Killed):
-        run(Driver(start_of_recovery, kill_at=step_named(start, run, "written")))
+        run(Driver(start_of_recovery, kill_at=steps_named(start, run, "written")[0]))
     start_of_recovery.containers[release(2).id, "api"].restart = "no"
     # The recovery is cut as well, where it has asked for readiness: what the gateway names outlives a reboot then.
     world = copy.deepcopy(start_of_recovery)
     with pytest.raises(Killed):
-        run(Driver(world, kill_at=step_named(start_of_recovery, run, "ready")))
+        run(Driver(world, kill_at=steps_named(start_of_recovery, run, "ready")[0]))
     world.reboot()
     assert world.containers[release(2).id, "api"].running and world.broken == []
 

@@ -6,24 +6,22 @@
 
 from __future__ import annotations
 
-import copy
-
 import pytest
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import describe
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import InputError, Release, RolloutError
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import Migration
 
-from tests.unit.plugins.module_utils.rollout.simulation import POINTS, Driver, Killed, World, release
-from tests.unit.plugins.module_utils.rollout.test_rollout_phases import (
+from tests.unit.plugins.module_utils.rollout.apps import POINTS, jobs, release
+from tests.unit.plugins.module_utils.rollout.kills import killed_everywhere
+from tests.unit.plugins.module_utils.rollout.runs import (
     assert_settled,
-    jobs,
     live,
     present,
     rolled_back,
     rolled_back_to,
-    steps_of,
     world_after,
 )
+from tests.unit.plugins.module_utils.rollout.simulation import Driver, World
 
 
 def pointed(number: int, **options: str) -> Release:
@@ -72,10 +70,7 @@ def test_content_that_is_migrated_needs_no_point_any_more() -> None:
 def test_kill_anywhere_leaves_a_point_from_before_the_migration(reboot: bool) -> None:
     start = world_after(present(pointed(1)))
     run = present(pointed(2))
-    for step in range(1, steps_of(start, run) + 1):
-        world = copy.deepcopy(start)
-        with pytest.raises(Killed):
-            run(Driver(world, kill_at=step))
+    for step, world in killed_everywhere(start, run):
         assert world.schema == 1 or 1 in list(world.points.values())[1:], f"migrated without a point at step {step}"
         known = Driver(world).load().progress_of(pointed(2)).point
         if reboot:

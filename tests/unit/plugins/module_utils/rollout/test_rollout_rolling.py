@@ -16,14 +16,9 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.rollin
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.plugins.module_utils.rollout.simulation import Driver, Killed, reachable, release
-from tests.unit.plugins.module_utils.rollout.test_rollout_phases import (
-    assert_settled,
-    live,
-    present,
-    rolling,
-    world_after,
-)
+from tests.unit.plugins.module_utils.rollout.apps import release, rolling
+from tests.unit.plugins.module_utils.rollout.runs import assert_settled, live, present, world_after
+from tests.unit.plugins.module_utils.rollout.simulation import Driver, Killed, reachable
 
 OLD, NEW = ("o1", "o2", "o3"), ("n1", "n2", "n3")
 

@@ -22,7 +22,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.ports 
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.split import split_of
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import State, Trial
 
-from tests.unit.plugins.module_utils.rollout.simulation import STREAMS, release
+from tests.unit.plugins.module_utils.rollout.apps import STREAMS, release
 
 
 def app(name: str, port: int, protocol: str) -> App:

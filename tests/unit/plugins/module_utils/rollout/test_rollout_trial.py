@@ -7,102 +7,47 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from dataclasses import replace
-from typing import Any
 
 import pytest
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout import plan, routing
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout import plan
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.bake import Bake
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary import Analysis
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary_options import Canary, Step
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary_options import Canary
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gateway import generation, releases_of
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.journal import Journal
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
     App,
     InputError,
     Release,
     RolloutError,
-    Service,
 )
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.phases import Rollout
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import State, loads
 
-from tests.unit.plugins.module_utils.rollout.simulation import JOBS, Driver, Killed, World, pool
-from tests.unit.plugins.module_utils.rollout.simulation import release as release_of_app
-from tests.unit.plugins.module_utils.rollout.test_rollout_phases import (
+from tests.unit.plugins.module_utils.rollout.apps import CANARIES, JOBS
+from tests.unit.plugins.module_utils.rollout.apps import canaries as release
+from tests.unit.plugins.module_utils.rollout.apps import release as release_of_app
+from tests.unit.plugins.module_utils.rollout.kills import killed_everywhere, steps, steps_named
+from tests.unit.plugins.module_utils.rollout.runs import (
+    MANUAL,
+    TIMED,
     Run,
+    aborted,
     absent,
+    assert_gone,
     assert_settled,
+    current_of,
     live,
+    planned,
+    promoted,
     rolled_back,
-    step_named,
-    steps_of,
     world_after,
 )
-
-APP = App(
-    "labs",
-    ("labs.example.test",),
-    (
-        Service("api", 3001, ("/api/",), "/health", strategy="canary"),
-        Service("web", 3000, ("/",), "/health"),
-        Service("mailer"),
-        Service("billing", strategy="stop_first"),
-    ),
-)
-TIMED = Canary((Step(10, 20), Step(50, 10)), analysis=Analysis(min_requests=50))
-MANUAL = replace(TIMED, steps=(Step(10, None), Step(50, 10)))
+from tests.unit.plugins.module_utils.rollout.simulation import Driver, Killed, World, pool
 
 
-def release(number: int, **options: Any) -> Release:
-    return release_of_app(number, app=APP, **options)
-
-
-def rollout_of(driver: Driver, keep: int | None = None) -> Rollout:
-    return Rollout(driver, Journal(None), driver.now, driver.sleep, keep=keep, elapsed=driver.elapsed)
-
-
-def current_of(driver: Driver, state: State) -> plan.Current:
-    return plan.Current(state, driver.inventory(), driver.written_generation(), driver.loaded_generation())
-
-
-def present(candidate: Release, canary: Canary | None = TIMED, *, app: App = APP, bake: Bake | None = None) -> Run:
-    """What the module does with `state: present`."""
-
-    def run(driver: Driver) -> State:
-        rollout = rollout_of(driver, keep=2)
-        state = rollout.recover()
-        current = current_of(driver, state)
-        desired = plan.Desired(app, candidate.hash, None, {}, {}, canary)
-        kinds = {operation.kind for operation in plan.plan_present(current, desired)}
-        if "abort" in kinds:
-            state = rollout.abort()
-        if "release" in kinds:
-            return rollout.deploy(candidate, routing.route_of(app), bake, plan.canary_for(current, desired))
-        if "canary" in kinds:
-            return rollout.go_on()
-        return rollout.reroute(routing.route_of(app)) if "route" in kinds else state
-
-    return run
-
-
-def judged(verb: str) -> Run:
-    """What the module does with `state: promoted` and `state: aborted`."""
-
-    def run(driver: Driver) -> State:
-        rollout = rollout_of(driver)
-        state = rollout.recover()
-        kinds = {operation.kind for operation in plan.plan_canary(current_of(driver, state), verb, None)}
-        if "abort" in kinds:
-            return rollout.abort()
-        if "contract" in kinds:
-            return rollout.jobs.contract(state)
-        return rollout.go_on(promote="promote" in kinds) if kinds & {"promote", "canary"} else state
-
-    return run
-
-
-promoted, aborted = judged("promote"), judged("abort")
+def present(candidate: Release, canary: Canary | None = TIMED, *, app: App = CANARIES, bake: Bake | None = None) -> Run:
+    return planned(candidate, app, canary=canary, bake=bake)
 
 
 def assert_paused(world: World, number: int) -> State:
@@ -116,7 +61,7 @@ def assert_paused(world: World, number: int) -> State:
     assert world.files == both | ({state.previous.id} if state.previous else set())
     running = {(name, service) for (name, service), container in world.containers.items() if container.running}
     assert running == {
-        *((state.live.id, service.name) for service in APP.services),
+        *((state.live.id, service.name) for service in CANARIES.services),
         # What must not run twice waits, and so do workers: they would take work from the live release.
         *((state.candidate.id, name) for name in ("api", "web")),
     }
@@ -323,7 +268,7 @@ def test_a_canary_that_is_not_the_one_meant_is_left_alone() -> None:
 def test_the_plan_names_the_steps() -> None:
     world = world_after(FIRST)
     current = current_of(Driver(world), loads("labs", world.state))
-    (operation,) = plan.plan_present(current, plan.Desired(APP, release(2).hash, None, {}, {}, MANUAL))
+    (operation,) = plan.plan_present(current, plan.Desired(CANARIES, release(2).hash, None, {}, {}, MANUAL))
     assert operation.text == f"replace {release(1).id} in steps: 10 % until it is promoted, 50 % for 10 s, then all"
 
 
@@ -342,12 +287,7 @@ SCENARIOS: dict[str, tuple[list[Run], Run, int]] = {
 def test_the_same_command_after_a_kill_anywhere_ends_well(name: str, reboot: bool) -> None:
     before, run, wanted = SCENARIOS[name]
     start = world_after(*before)
-    for step in range(1, steps_of(start, run) + 1):
-        world = copy.deepcopy(start)
-        with pytest.raises(Killed):
-            run(Driver(world, kill_at=step))
-        if reboot:
-            world.reboot()
+    for step, world in killed_everywhere(start, run, reboot=reboot):
         run(Driver(world))
         world.fire()
         assert len(assert_settled(world).kept) <= 2, f"killed at step {step}"
@@ -357,10 +297,7 @@ def test_the_same_command_after_a_kill_anywhere_ends_well(name: str, reboot: boo
 
 def test_a_gate_is_reached_after_a_kill_anywhere() -> None:
     start, run = world_after(FIRST), present(release(2), MANUAL)
-    for step in range(1, steps_of(start, run) + 1):
-        world = copy.deepcopy(start)
-        with pytest.raises(Killed):
-            run(Driver(world, kill_at=step))
+    for _, world in killed_everywhere(start, run):
         run(Driver(world))
         assert_paused(world, 2)
 
@@ -370,14 +307,10 @@ def test_a_gate_is_reached_after_a_kill_anywhere() -> None:
 def test_another_command_after_a_kill_anywhere_ends_well(name: str, command: Run) -> None:
     before, run, _ = SCENARIOS[name]
     start = world_after(*before)
-    for step in range(1, steps_of(start, run) + 1):
-        world = copy.deepcopy(start)
-        with pytest.raises(Killed):
-            run(Driver(world, kill_at=step))
+    for step, world in killed_everywhere(start, run):
         command(Driver(world))
         if command is absent:
-            assert (world.state, world.containers, world.files, world.loaded) == (None, {}, set(), None), step
-            assert world.broken == []
+            assert_gone(world, step)
         else:
             state = assert_settled(world)
             assert state.live is not None
@@ -388,34 +321,18 @@ def test_an_abort_that_was_killed_is_finished_by_whatever_comes_next() -> None:
     """Also where the last switch was under way: what was aborted never serves all."""
     start = world_after(FIRST, present(release(2), MANUAL))
     with pytest.raises(Killed):
-        promoted(Driver(start, kill_at=last_step_named(start, promoted, "loaded")))
-    for step in range(3, steps_of(start, aborted) + 1):
-        world = copy.deepcopy(start)
-        with pytest.raises(Killed):
-            aborted(Driver(world, kill_at=step))
+        promoted(Driver(start, kill_at=steps_named(start, promoted, "loaded")[-1]))
+    # Behind the step that notes what is to be done.
+    for step, world in itertools.islice(killed_everywhere(start, aborted), 2, None):
         promoted(Driver(world))
         assert assert_settled(world).live == release(1), f"killed at step {step}"
 
 
-def last_step_named(world: World, run: Run, name: str) -> int:
-    """Number of the last step of this name."""
-    for step in range(steps_of(world, run), 0, -1):
-        with pytest.raises(Killed) as killed:
-            run(Driver(copy.deepcopy(world), kill_at=step))
-        if str(killed.value) == name:
-            return step
-    raise AssertionError(f"no step is called {name}")
-
-
 def test_absent_after_a_removal_of_a_canary_was_killed_leaves_nothing() -> None:
     start = world_after(FIRST, present(release(2), MANUAL))
-    for step in range(1, steps_of(start, absent) + 1):
-        world = copy.deepcopy(start)
-        with pytest.raises(Killed):
-            absent(Driver(world, kill_at=step))
+    for step, world in killed_everywhere(start, absent):
         absent(Driver(world))
-        assert (world.state, world.containers, world.files, world.loaded) == (None, {}, set(), None), step
-        assert world.broken == []
+        assert_gone(world, step)
 
 
 @pytest.mark.parametrize("step", ["keep", "written", "loaded", "fence"])
@@ -460,10 +377,7 @@ def test_the_schema_shrinks_only_once_the_canary_serves_all() -> None:
 
 def test_a_promotion_that_is_killed_anywhere_shrinks_the_schema_once() -> None:
     start = world_after(present(migrated(1), app=MIGRATED), present(migrated(2), MANUAL, app=MIGRATED))
-    for step in range(1, steps_of(start, promoted) + 1):
-        world = copy.deepcopy(start)
-        with pytest.raises(Killed):
-            promoted(Driver(world, kill_at=step))
+    for step, world in killed_everywhere(start, promoted):
         promoted(Driver(world))
         assert assert_settled(world).live == migrated(2)
         assert world.done.count(("hash2", "migrate.after")) == 1, f"killed at step {step}"
@@ -493,6 +407,5 @@ def test_a_canary_that_is_ill_at_its_promotion_is_taken_away() -> None:
     assert assert_settled(world).live == release(1)
 
 
-def test_step_named_finds_the_first_look() -> None:
-    """The steps at which runs are killed include the looks."""
-    assert step_named(world_after(FIRST), present(release(2)), "traffic") > 0
+def test_runs_are_killed_at_the_looks_too() -> None:
+    assert "traffic" in steps(world_after(FIRST), present(release(2)))

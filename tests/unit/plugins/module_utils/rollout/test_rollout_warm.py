@@ -10,17 +10,10 @@ import copy
 
 import pytest
 
+from tests.unit.plugins.module_utils.rollout.apps import jobs, workers
+from tests.unit.plugins.module_utils.rollout.kills import steps
+from tests.unit.plugins.module_utils.rollout.runs import assert_settled, live, present, rolled_back, world_after
 from tests.unit.plugins.module_utils.rollout.simulation import Driver, Killed, World
-from tests.unit.plugins.module_utils.rollout.test_rollout_phases import (
-    assert_settled,
-    jobs,
-    live,
-    present,
-    rolled_back,
-    steps_of,
-    workers,
-    world_after,
-)
 
 
 def warm() -> World:
@@ -55,8 +48,7 @@ def test_next_release_ends_the_warmth_of_the_one_before() -> None:
 @pytest.mark.parametrize("kill", [False, True], ids=["whole", "killed"])
 def test_timer_that_is_over_at_any_moment_of_a_rollback_stops_nothing_that_serves(kill: bool) -> None:
     start = warm()
-    total = steps_of(start, rolled_back)
-    for step in range(1, total + 1):
+    for step in range(1, len(steps(start, rolled_back)) + 1):
         world = copy.deepcopy(start)
         if kill:
             with pytest.raises(Killed):
