@@ -232,29 +232,35 @@ def run_again(host: Host, options: Mapping[str, Any], why: str) -> dict[str, Any
     return result
 
 
-def controller_lost(host: Host, options: Mapping[str, Any], line: int | str) -> dict[str, Any] | None:
-    """The same for a run whose controller is killed while it waits behind a line. The module itself goes on."""
+def held_at(host: Host, options: Mapping[str, Any], line: int | str) -> tuple[Watched, dict[str, Any]] | None:
+    """A run that waits behind a line, and the last line it wrote; None where it ended before."""
     run = Watched(host, options, line, "hold")
     lines = run.lines()
     if lines is None:
         run.let_go()
         run.call.result()
         return None
+    return run, lines[-1] if lines else {}
+
+
+def controller_lost(host: Host, options: Mapping[str, Any], line: int | str) -> dict[str, Any] | None:
+    """The same for a run whose controller is killed while it waits behind a line. The module itself goes on."""
+    held = held_at(host, options, line)
+    if held is None:
+        return None
+    run, last = held
     run.call.kill()
     run.let_go()
     run_again(host, options, f"controller lost at {line}")
-    return lines[-1] if lines else {}
+    return last
 
 
 def power_lost(host: Host, options: Mapping[str, Any], line: int | str, served: set[str]) -> dict[str, Any] | None:
     """The same for a host that loses its power while the run waits behind a line. It serves again by itself."""
-    run = Watched(host, options, line, "hold")
-    lines = run.lines()
-    if lines is None:
-        run.let_go()
-        run.call.result()
+    held = held_at(host, options, line)
+    if held is None:
         return None
-    last = lines[-1] if lines else {}
+    run, last = held
     host.lose_power()
     run.call.kill()
     run.let_go()
