@@ -152,12 +152,10 @@ class ComposeDriver:
             return
         staging.write_secrets(self.engine, work, work.parts.base, work.base_images, f"{self.directory}/secrets")
         staging.write_configs(base, work.parts.configs)
-        path = f"{self.directory}/base.json"
-        write_atomic(path, json.dumps(base, indent=1), mode=0o600)
-        which = ("--project-name", self.app, "--file", path)
+        write_atomic(self._base(), json.dumps(base, indent=1), mode=0o600)
         how = ("--detach", "--wait", "--wait-timeout", str(BASE_TIMEOUT), "--no-build", "--quiet-pull")
         try:
-            compose(*which, "up", *how, timeout=BASE_TIMEOUT + 60, pass_fds=self.held)
+            self._compose(self.app, self._base(), "up", *how, timeout=BASE_TIMEOUT + 60)
         except EngineError as error:
             words = self.containers.last_words(self.engine.containers([f"{LABEL}.app={self.app}", f"{LABEL}.base"]))
             raise RolloutError(f"base services of {self.app} did not get healthy: {error}{words}") from error
@@ -165,11 +163,12 @@ class ComposeDriver:
     def base_document(self, work: Work) -> model_of.Model | None:
         return model_of.base_model(work.app, work.parts, work.base_images, self.directory, read_key(self.app))
 
+    def _base(self) -> str:
+        return f"{self.directory}/base.json"
+
     def remove_base(self) -> None:
-        path = f"{self.directory}/base.json"
-        if os.path.exists(path):
-            arguments = ("--project-name", self.app, "--file", path, "down", "--remove-orphans")
-            compose(*arguments, timeout=300, pass_fds=self.held)
+        if os.path.exists(self._base()):
+            self._compose(self.app, self._base(), "down", "--remove-orphans", timeout=300)
         self.engine.remove_readers(self.app)
         self.network.remove()
 
@@ -193,15 +192,19 @@ class ComposeDriver:
         return f"{self._directory(release)}/{staging.DOCUMENT}"
 
     def _up(self, release: Release, services: Collection[str]) -> None:
-        which = ("--project-name", project_name(self.app, release.id), "--file", self._document(release))
-        arguments = (*which, "up", "--detach", "--no-build", "--pull", "never", *services)
+        how = ("--detach", "--no-build", "--pull", "never")
+        project = project_name(self.app, release.id)
+        self._compose(project, self._document(release), "up", *how, *services, timeout=300)
+
+    def _compose(self, project: str, document: str, *arguments: str, timeout: float) -> None:
+        """What was begun before the engine was restarted is gone on with: `up` and `down` may be asked for twice."""
+        call = ("--project-name", project, "--file", document, *arguments)
         try:
-            compose(*arguments, timeout=300, pass_fds=self.held)
+            compose(*call, timeout=timeout, pass_fds=self.held)
         except EngineError:
-            # What was begun before the engine was restarted is gone on with.
             if not self.engine.came_back():
                 raise
-            compose(*arguments, timeout=300, pass_fds=self.held)
+            compose(*call, timeout=timeout, pass_fds=self.held)
 
     def start(self, release: Release) -> None:
         if not release.services:

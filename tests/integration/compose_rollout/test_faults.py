@@ -105,6 +105,36 @@ def test_engine_that_takes_its_containers_along(platform_host: Host) -> None:
     assert_new(host, rollout(host, site(host, tag)), tag)
 
 
+def test_engine_that_goes_away_while_the_base_comes_and_while_it_goes(platform_host: Host) -> None:
+    """Each takes some seconds here, and the engine is away in the middle of them."""
+    host, app, path = platform_host, "anchor", "/root/anchor.yml"
+    image = "registry.lab:5000/daffathan/api:1.0.0"
+    patient = "trap '' TERM; sleep 5; touch /tmp/up; while :; do sleep 1; done"
+    base = {
+        "image": image,
+        "entrypoint": ["sh", "-c", patient],
+        "healthcheck": {"test": ["CMD", "test", "-e", "/tmp/up"], "interval": "1s", "retries": 30},
+        "stop_grace_period": "5s",
+    }
+    model = {"services": {"api": {"image": image, "environment": {"PORT": "3001"}}, "base": base}}
+    host.run("sh", "-ec", f"mkdir -p {APPS}/{app}; touch {APPS}/{app}/journal.ndjson")
+    host.write(path, json.dumps(model))
+    options = {
+        "app": app,
+        "compose_file": path,
+        "services": {"api": {"port": 3001, "start_timeout": 20, "drain_timeout": 1, "stop_timeout": 5}},
+    }
+    away = "systemctl stop docker.socket docker; sleep 2; systemctl start docker"
+    soon = f"systemd-run --quiet --collect --on-active=2 --timer-property=AccuracySec=100ms sh -c '{away}'"
+    result = faulted_at(host, options, "done:fetch", soon)
+    assert not result["failed"], result["msg"]
+    assert_settled(host, app, {"api": 1})
+    result = faulted_at(host, {"app": app, "state": "absent"}, "done:stop", soon)
+    assert not result["failed"], result["msg"]
+    assert containers_of(host, app) == []
+    assert f"{app}_private" not in host.run("docker", "network", "ls", "--format", "{{.Name}}").split()
+
+
 def test_gateway_that_dies_in_the_shift_comes_back_with_the_new_release(platform_host: Host) -> None:
     host, tag = platform_host, other(platform_host)
     assert_new(host, faulted_at(host, site(host, tag), "done:ready", f"kill -9 {MASTER}"), tag)
