@@ -32,6 +32,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine 
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.process import Process, stat
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.reloads import Queue
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import streams
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.claims import check_claims
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gateway import (
     APPS,
     STREAMS,
@@ -231,6 +232,9 @@ class Gateway:
         everything = canonical_hash([base, dict(wanted), others, contents])
         if everything == self._tested:
             return
+        # Each run has asked for this when it began; two that began together did not see each other.
+        rest = {name.removesuffix(".conf") for names in others.values() for name in names}
+        check_claims(wanted, {app: _read(app) for app in sorted(rest)})
         included = {kind: [f"{INSIDE}/{kind}/{name}" for name in names] for kind, names in others.items()}
         written: dict[str, str] = {}
         for app, text in wanted.items():

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.claims import port_taken
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import HTTP, App, InputError
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import State
 
 
 def check_ports(app: App, states: Mapping[str, State]) -> None:
-    """A port of HTTP is bound for all apps at once, one of TCP for an app alone; the kernel does not allow both."""
+    """Refuse a port that the kernel would not let the gateway bind, see `port_taken`."""
     asked = {service.port: service for service in app.services if service.port is not None}
     for name, state in sorted(states.items()):
         mine = name == app.name
@@ -25,8 +26,5 @@ def check_ports(app: App, states: Mapping[str, State]) -> None:
                 if service is None or service.protocol == protocol:
                     continue
                 who = f"service {key} as it runs" if mine else f"service {key} of app {name}"
-                raise InputError(
-                    f"services.{service.name}.port: {service.port} cannot be served with `protocol: "
-                    f"{service.protocol}` beside {who}, which has it with `protocol: {protocol}`. Let one of them "
-                    "listen on another port."
-                )
+                what = f"services.{service.name}.port: {service.port}"
+                raise InputError(port_taken(what, service.protocol, who, protocol))

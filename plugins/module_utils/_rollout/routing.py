@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.claims import domain_taken
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
     HTTP,
     LIMITS,
@@ -69,7 +70,4 @@ def check_other_apps(app: App, others: Mapping[str, State]) -> None:
         for route in (state.route, state.next_route):
             taken = sorted(set(app.domains) & set(route.domains)) if route else []
             if taken:
-                raise InputError(
-                    f"domains: {taken[0]} already belongs to app {name}. Remove it there first, or give {app.name} "
-                    "another domain."
-                )
+                raise InputError(domain_taken(taken[0], name, app.name))
