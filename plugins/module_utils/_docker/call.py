@@ -47,7 +47,7 @@ class Call:
     def current(self, state: State, app: App | None = None) -> Current:
         lost = False
         if app is not None and state.network is not None:
-            lost = not self.driver.network.attached(state.network, app.served)
+            lost = not self.driver.network.attached(state.network)
         return Current(
             state,
             self.driver.inventory(),

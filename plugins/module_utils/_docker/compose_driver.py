@@ -56,7 +56,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model 
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.phases import utc_now
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.progress import Tell, silent
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.room import Room
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.routing import app_of
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.routing import app_of, served
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.split import Split
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import Network, Route, State
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.traffic import Traffic
@@ -136,11 +136,13 @@ class ComposeDriver:
     def prepare(self) -> Network:
         work = self._work()
         found = self.network.make()
-        self.network.attach(self.gateway.container(), found, work.app.served)
+        state = self.load()
+        # The release that serves until the switch, and what the base was made with, go on calling the names they know.
+        old = served(state.route) if state.route is not None else []
+        self.network.attach(self.gateway.container(), found, {*work.app.served, *old})
         for volume in model_of.release_volumes(work.parts):
             labels = {"com.docker.compose.project": self.app, "com.docker.compose.volume": volume.key}
             self.engine.ensure_volume(volume.name, volume.driver, volume.options, labels)
-        state = self.load()
         if state.network != found:
             self.save(replace(state, network=found))
         return found
@@ -161,7 +163,8 @@ class ComposeDriver:
             raise RolloutError(f"base services of {self.app} did not get healthy: {error}{words}") from error
 
     def base_document(self, work: Work) -> model_of.Model | None:
-        return model_of.base_model(work.app, work.parts, work.base_images, self.directory, read_key(self.app))
+        before = json.loads(read_text(self._base()) or "{}")
+        return model_of.base_model(work.app, work.parts, work.base_images, self.directory, read_key(self.app), before)
 
     def _base(self) -> str:
         return f"{self.directory}/base.json"

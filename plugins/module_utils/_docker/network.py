@@ -54,13 +54,15 @@ class PrivateNetwork:
         mine = (network.attrs.get("Labels") or {}).get(f"{LABEL}.app") == self.app
         return mine and not _addresses(network).get("IPRange")
 
-    def attached(self, found: Network, aliases: Collection[str]) -> bool:
-        """Whether the gateway has its address and these names."""
+    def attached(self, found: Network) -> bool:
+        """Whether the gateway has its address."""
+        endpoint = self._endpoint() or {}
+        return (endpoint.get("IPAMConfig") or {}).get("IPv4Address") == found.gateway
+
+    def carried(self) -> list[str] | None:
+        """The names of the gateway that every container of the network knows; None where it is not attached."""
         endpoint = self._endpoint()
-        if endpoint is None:
-            return False
-        address = (endpoint.get("IPAMConfig") or {}).get("IPv4Address")
-        return address == found.gateway and set(aliases) <= set(endpoint.get("Aliases") or [])
+        return None if endpoint is None else list(endpoint.get("Aliases") or [])
 
     def _endpoint(self) -> Mapping[str, Any] | None:
         container = self.engine.container(GATEWAY)
@@ -68,21 +70,21 @@ class PrivateNetwork:
         return attached.get(self.name)
 
     def attach(self, gateway: Any, found: Network, names: Collection[str]) -> None:
-        """Give the gateway's container its address and the names of the swapped services."""
-        if self.attached(found, names):
+        """Give the gateway's container its address, and names for containers that bring none along.
+
+        One that has its address is left alone, whatever its names are: detaching it would end every connection that
+        goes through the network, and cut the app off where the run is killed before it is attached again.
+        """
+        if self.attached(found):
             return
         network = self.engine.network(self.name)
         if network is None:
             raise RolloutError(f"network {self.name} is gone. Deploy {self.app} again.")
-        aliases = set(names)
-        endpoint = self._endpoint()
         try:
-            if endpoint is not None:
-                # Aliases of an attachment cannot be changed; the old ones stay for the release that still serves.
-                mine = (gateway.short_id, gateway.id[:12], GATEWAY)
-                aliases |= {alias for alias in endpoint.get("Aliases") or [] if alias not in mine}
+            if self._endpoint() is not None:
+                # Somebody attached it by hand, and nothing reaches it at the address that it listens on.
                 network.disconnect(gateway)
-            network.connect(gateway, aliases=sorted(aliases), ipv4_address=found.gateway)
+            network.connect(gateway, aliases=sorted(names), ipv4_address=found.gateway)
         except SDK_ERRORS as error:
             raise EngineError(f"network {self.name}: the gateway cannot be attached: {error}") from error
 

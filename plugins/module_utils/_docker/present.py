@@ -32,6 +32,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model 
     Release,
     canonical_hash,
 )
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.names import unknown_names
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.options import parse_app
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.parts import Parts, filled, split
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.ports import check_ports
@@ -89,6 +90,8 @@ class Present:
         kinds = {operation.kind for operation in operations}
         if kinds & {"release", "base"}:
             check_room(driver.room(), self.least, model_of.reserved_memory(app, parts) if "release" in kinds else 0)
+            if base is not None:
+                outcome.warnings += unknown_names(base["services"], app.served, driver.network.carried())
         if "release" in kinds:
             self.point = self._wants_point(desired, state)
             subnet = state.network.subnet if state.network else None

@@ -21,6 +21,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model 
     project_name,
     secret_fingerprint,
 )
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.names import add_links, keep_links
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.parts import Model, Parts
 
 # A digest that begins so is the id of an image that came from no registry.
@@ -125,10 +126,13 @@ def _resources(service: Model) -> Model:
     return copy.deepcopy((service.get("deploy") or {}).get("resources") or {})
 
 
-def base_model(app: App, parts: Parts, pinned: Mapping[str, str], files: str, key: bytes) -> Model | None:
+def base_model(
+    app: App, parts: Parts, pinned: Mapping[str, str], files: str, key: bytes, before: Model | None = None
+) -> Model | None:
     """The project of the services that are never swapped, or None where there are none.
 
     :param files: the directory of the files of secrets and configs
+    :param before: the project as it was applied last
     """
     if not parts.base:
         return None
@@ -146,6 +150,7 @@ def base_model(app: App, parts: Parts, pinned: Mapping[str, str], files: str, ke
             networks = dict(service.get("networks") or {})
             others = {k: networks.pop(k) for k in sorted(_networks(service, parts.model))}
             service["networks"] = {**others, "private": networks.pop("default", None)}
+            add_links(service, app.served)
         _with_secrets(name, service, f"{files}/secrets", secrets)
         labels = {f"{LABEL}.app": app.name, f"{LABEL}.service": name, f"{LABEL}.base": "true"}
         mine = secret_files({name: original})
@@ -159,6 +164,7 @@ def base_model(app: App, parts: Parts, pinned: Mapping[str, str], files: str, ke
             labels[f"{LABEL}.configs"] = canonical_hash(held)[:16]
         service["labels"] = {**(service.get("labels") or {}), **labels}
         services[name] = service
+    keep_links(services, (before or {}).get("services") or {})
     stay: set[str] = set().union(*(_networks(service, parts.model) for service in parts.base.values()))
     networks = {k: v for k, v in _used(parts.base, "networks", parts.model).items() if k in stay}
     return _document(
@@ -222,11 +228,14 @@ def release_model(app: App, parts: Parts, release: Release, directory: str) -> M
     outside = {key for key, value in (parts.model.get("networks") or {}).items() if (value or {}).get("external")}
     # Networks that swapped services alone have among them are of no use beside the private one.
     shared = set(_used(parts.base, "networks", parts.model)) | outside
+    # Of the release, not of the app: what a rollback starts again has what it was made with.
+    served = [name for name, released in release.services.items() if released.port is not None]
 
     def container(name: str, known_as: str, endpoint: Model | None) -> Model:
         original = parts.swapped[name]
         service = {k: copy.deepcopy(v) for k, v in original.items() if k not in DROPPED_KEYS}
         _with_secrets(name, service, f"{directory}/secrets", secrets)
+        add_links(service, served)
         limits = _resources(original)
         if limits:
             service["deploy"] = {"resources": limits}

@@ -50,7 +50,7 @@ class Desired:
 
 @dataclass(frozen=True)
 class Current:
-    """What was found. `gateway_lost` is true where the gateway lacks the app's network or an alias.
+    """What was found. `gateway_lost` is true where the gateway lacks its address in the app's network.
 
     `orphans` are releases that have containers or files and are not kept.
     """

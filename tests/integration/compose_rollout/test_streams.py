@@ -16,8 +16,19 @@ from typing import Any
 import pytest
 
 from tests.support.ansible import Run
-from tests.support.lab import Host, inside
-from tests.support.rollout import GATEWAY_APPS, SOCKETS, assert_settled, killed_at, rollout, state_of
+from tests.support.lab import Host, execute, inside
+from tests.support.rollout import (
+    APPS,
+    GATEWAY_APPS,
+    SOCKETS,
+    Call,
+    Watched,
+    assert_settled,
+    containers_of,
+    killed_at,
+    rollout,
+    state_of,
+)
 
 APP = "wires"
 COMPOSE = f"/root/{APP}.yml"
@@ -115,18 +126,23 @@ asyncio.run(main())
 """
 
 
-def wires(host: Host, version: str, **broker: Any) -> dict[str, Any]:
-    """The options for a version of an app with a broker, an API and a client of both, which is never swapped."""
+def wires(host: Host, version: str, *more: str, note: str = "calls extra", **broker: Any) -> dict[str, Any]:
+    """The options for a version of an app with a broker, an API and a client of both, which is never swapped.
+
+    :param more: names of further APIs
+    :param note: a part of what the client is
+    """
     common = {"image": IMAGE, "init": True}
+    apis = ("api", *more)
     model = {
         "services": {
-            "api": {**common, "environment": {"PORT": "3001", "VERSION": version}},
+            **{name: {**common, "environment": {"PORT": "3001", "VERSION": version}} for name in apis},
             "broker": {
                 **common,
                 "environment": {"VERSION": version},
                 "entrypoint": ["python3", "-c", BROKER.replace("$", "$$")],
             },
-            "client": {**common, "entrypoint": ["sleep", "infinity"]},
+            "client": {**common, "entrypoint": ["sleep", "infinity"], "labels": {"note": note}},
         }
     }
     host.write(COMPOSE, json.dumps(model))
@@ -135,7 +151,7 @@ def wires(host: Host, version: str, **broker: Any) -> dict[str, Any]:
         "app": APP,
         "compose_file": COMPOSE,
         "services": {
-            "api": {"port": 3001, "health": "/health", **times},
+            **{name: {"port": 3001, "health": "/health", **times} for name in apis},
             "broker": {"port": 1883, "protocol": "tcp", **times, **broker},
         },
     }
@@ -294,6 +310,91 @@ def test_gateway_starts_without_the_network_of_an_app_and_serves_it_again(host: 
     assert not result["failed"], result["msg"]
     assert [operation["kind"] for operation in result["operations"]] == ["route"]
     assert once(host) == "7"
+
+
+def answers(host: Host, container: str, name: str) -> str:
+    """The version that a container is told at this name, or the error that it meets."""
+    script = f"import urllib.request; print(urllib.request.urlopen('http://{name}:3001/version', timeout=5).read())"
+    done = execute(host.name, "docker", "exec", container, "python3", "-c", script, check=False)
+    return done.stdout or done.stderr.strip().splitlines()[-1]
+
+
+def endpoint(host: Host) -> str:
+    """The gateway's attachment to the network of the app; another one after it was detached."""
+    where = f'{{{{(index .NetworkSettings.Networks "{APP}_private").EndpointID}}}}'
+    return host.run("docker", "inspect", "--format", where, "daffathan-gateway")
+
+
+def test_service_that_comes_ends_no_connection(host: Host) -> None:
+    before = endpoint(host)
+    slow = "import urllib.request; print(urllib.request.urlopen('http://api:3001/slow?seconds=6', timeout=30).status)"
+    with callers(host) as seen:
+        waits = subprocess.Popen(
+            inside(host.name, "docker", "exec", CLIENT, "python3", "-c", slow), stdout=subprocess.PIPE, text=True
+        )
+        call = Call(host, wires(host, "8", "extra", drain_timeout=6))
+        result = call.result()
+        assert waits.communicate(timeout=60)[0] == "200\n"
+    assert not result["failed"], result["msg"]
+    assert seen.broken == []
+    assert (seen.new[-1], seen.http[-1], seen.held.count("bye")) == ("8", "8", 2)
+    assert endpoint(host) == before
+    # Its containers know the name. That of the base is older: a database is not restarted for a name.
+    live = result["release"]
+    assert '"version": "8"' in answers(host, f"{APP}--{live}-api-1", "extra")
+    assert '"version": "8"' in answers(host, f"{APP}--{live}-api-1", f"extra.{APP}_private")
+    assert "URLError" in answers(host, CLIENT, "extra")
+    warning = "base service client mentions extra"
+    assert warning in " ".join(call.output.split()), call.output
+    assert rollout(host, wires(host, "8", "extra", drain_timeout=6))["changed"] is False
+    call = Call(host, wires(host, "8", "extra", note="still calls extra", drain_timeout=6))
+    result = call.result()
+    assert [operation["kind"] for operation in result["operations"]] == ["base"], result
+    assert warning not in " ".join(call.output.split())
+    assert '"version": "8"' in answers(host, CLIENT, "extra")
+    assert endpoint(host) == before
+
+
+def rival(host: Host, name: str, domains: list[str], **service: Any) -> dict[str, Any]:
+    """The options of an app that wants the same as another one."""
+    path = f"/root/{name}.yml"
+    # What a run leaves its journal in, for who watches its first one.
+    host.run("sh", "-ec", f"mkdir -p {APPS}/{name}; touch {APPS}/{name}/journal.ndjson")
+    host.write(path, json.dumps({"services": {"api": {"image": IMAGE, "environment": {"PORT": "3007"}}}}))
+    api = {"port": 3007, "start_timeout": 20, "drain_timeout": 1, "stop_timeout": 5, **service}
+    return {"app": name, "compose_file": path, "domains": domains, "services": {"api": api}}
+
+
+WEB = {"routes": ["/"], "health": "/health"}
+RIVALS = {
+    "domain": (["rival.example.test"], WEB, ["rival.example.test"], WEB, "rival.example.test already belongs to app"),
+    "port": ([], {}, [], {"protocol": "tcp"}, "port 3007 cannot be served"),
+}
+
+
+@pytest.mark.parametrize("case", RIVALS.values(), ids=RIVALS)
+def test_of_two_apps_that_want_the_same_at_once_one_is_told_of_the_other(host: Host, case: Any) -> None:
+    names, said = ("rival-a", "rival-b"), case[4]
+    wanted = [rival(host, name, domains, **service) for name, domains, service in zip(names, case[0:3:2], case[1:4:2])]
+    try:
+        runs = [Watched(host, options, "done:fetch", "hold") for options in wanted]
+        # Both have looked at what the others have, and neither has noted what it wants.
+        assert all(run.lines() for run in runs)
+        for run in runs:
+            run.let_go()
+        results = [run.call.result() for run in runs]
+        assert sorted(result["failed"] for result in results) == [False, True], results
+        loser, winner = sorted(range(2), key=lambda at: not results[at]["failed"])
+        for word in (said, *names):
+            assert word in results[loser]["msg"], results[loser]["msg"]
+        assert_settled(host, names[winner], {"api": 1})
+        assert state_of(host, names[loser])["live"] is None
+        assert containers_of(host, names[loser]) == []
+        left = host.run("sh", "-c", f"ls -A {GATEWAY_APPS} {STREAMS} {GATEWAY_APPS}/..")
+        assert names[loser] not in left
+    finally:
+        for name in names:
+            rollout(host, {"app": name, "state": "absent"})
 
 
 def listens(host: Host, port: int) -> bool:

@@ -75,7 +75,7 @@ IN_A_RELEASE: list[tuple[str, str, Any]] = [
     ("resources", "api/deploy", {"resources": {"limits": {"memory": "268435456"}}}),
     ("depends_on", "api/depends_on", None),
     ("links", "api/links", None),
-    ("links elsewhere", "web/external_links", ["other:o"]),
+    ("links elsewhere", "web/external_links", ["other:o", "daffathan-gateway:api", "daffathan-gateway:web"]),
     ("volumes of a container elsewhere", "web/volumes_from", ["container:x"]),
     ("profile", "web/profiles", None),
     ("pull_policy", "api/pull_policy", None),
