@@ -12,6 +12,7 @@ import re
 import signal
 import subprocess
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from tests.support.load import SITE
 APPS = "/var/lib/daffathan/apps"
 GATEWAY_APPS = "/etc/daffathan/gateway/apps"
 SOCKETS = "/run/daffathan/gateway"
+GATEWAY_LOGS = "/var/log/daffathan/gateway"
 KILLER = Path(__file__).with_name("kill_at_line.py")
 SECOND = "second"
 SECOND_SITE = "second.example.test"
@@ -176,6 +178,22 @@ def containers_of(host: Host, app: str) -> list[dict[str, str]]:
         *("docker", "ps", "--all", "--filter", f"label=daffathan.app={app}", "--format", "\t".join(fields.values()))
     )
     return [dict(zip(fields, line.split("\t"))) for line in out.splitlines()]
+
+
+def gateway_log(host: Host, since: str) -> list[dict[str, Any]]:
+    """What the gateway has logged of the requests of the demo's app since then, however often that was rotated."""
+    begin = datetime.fromisoformat(since).timestamp()
+    lines = host.run("sh", "-c", f"zcat --force {GATEWAY_LOGS}/access.log*").splitlines()
+    entries = [json.loads(line) for line in lines]
+    return [entry for entry in entries if entry["app"] == APP and entry["msec"] >= begin]
+
+
+def wordy(count: int) -> str:
+    """The command for so many requests that have 3 kB each in the gateway's log, and next to nothing in the app's."""
+    ask = "curl --silent --show-error --fail --max-time 10 --output /dev/null"
+    return (
+        f"{ask} --user-agent {'x' * 3000} --unix-socket {SOCKETS}/public/http.sock 'http://{SITE}/version?[1-{count}]'"
+    )
 
 
 LOOK = """

@@ -125,7 +125,11 @@ def test_containers_can_still_reach_the_network(vps: Host, host: Inside) -> None
 
 
 @pytest.mark.parametrize(
-    "unit", ["caddy.service", "docker.service", "daffathan-guard.service", "daffathan-backup.timer"]
+    "unit",
+    [
+        *("caddy.service", "docker.service", "daffathan-guard.service", "daffathan-backup.timer"),
+        "daffathan-gateway-logs.timer",
+    ],
 )
 def test_units_start_at_boot(host: Inside, unit: str) -> None:
     assert host.service(unit).is_enabled

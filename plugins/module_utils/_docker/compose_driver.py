@@ -14,7 +14,7 @@ import os
 import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from ansible_collections.daffathan.platform.plugins.module_utils._backup.command import make_point
@@ -36,11 +36,11 @@ from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine 
     EngineError,
     compose,
 )
+from ansible_collections.daffathan.platform.plugins.module_utils._docker.log_files import LogFiles
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.network import PrivateNetwork
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.nginx import Gateway
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.process import Process
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.staging import Work
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout import access_log
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import compose as model_of
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary import Pool
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.driver import Ill, Observed
@@ -62,8 +62,6 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state 
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.traffic import Traffic
 
 BASE_TIMEOUT = 600
-# A window of the access log that is not older begins at the end of the log.
-FRESH = timedelta(seconds=1)
 
 
 class ComposeDriver:
@@ -80,7 +78,7 @@ class ComposeDriver:
         self.containers = Containers(engine, app, self.network)
         self.directory = app_directory(app)
         self._old_workers: list[Process] = []
-        self._traffic: Traffic | None = None
+        self._traffic: LogFiles[Traffic] | None = None
         # Told of what is waited for.
         self.tell: Tell = silent
 
@@ -294,15 +292,12 @@ class ComposeDriver:
         self.gateway.fence(generation)
 
     def traffic(self, since: datetime, until: datetime | None = None, *, drawn: bool = True) -> Mapping[str, Pool]:
-        begin, end = access_log.stamp(since), access_log.stamp(until) if until is not None else None
-        reader = self._traffic
-        if reader is None or (reader.begin, reader.until, reader.drawn) != (begin, end, drawn):
-            reader = self._traffic = Traffic(self.app, begin, end, drawn=drawn)
-        now = utc_now()
-        if end is None and reader.seen == reader.begin and now - since < FRESH:
-            reader.begin_behind(self.gateway.last_line())
-        reader.feed(self.gateway.log(reader.wanted(now)))
-        return reader.pools()
+        asked = (since, until, drawn)
+        if self._traffic is None or asked != self._traffic.reader.asked:
+            if self._traffic is not None:
+                self._traffic.close()
+            self._traffic = LogFiles(Traffic(self.app, *asked))
+        return self._traffic.read(utc_now).pools()
 
     def drain(self, release: Release) -> Mapping[str, Any]:
         network = self.load().network

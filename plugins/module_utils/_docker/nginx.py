@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import calendar
 import contextlib
 import glob
 import http.client
@@ -28,7 +27,8 @@ from ansible_collections.daffathan.platform.plugins.module_utils._common.files i
     read_text,
     write_atomic,
 )
-from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine import Engine, told
+from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine import Engine
+from ansible_collections.daffathan.platform.plugins.module_utils._docker.log_files import ERROR_LOG
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.process import Process, stat
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.reloads import Queue
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import streams
@@ -99,7 +99,7 @@ class Gateway:
             raise NoGateway(
                 f"gateway: the container {GATEWAY} {what}, so no request could reach the app. Run role "
                 "daffathan.platform.gateway first"
-                f"{'' if container is None else f'; `docker logs {GATEWAY}` tells why it ended'}."
+                f"{'' if container is None else f'; `docker logs {GATEWAY}` and {ERROR_LOG} tell why it ended'}."
             )
         return container
 
@@ -279,20 +279,6 @@ class Gateway:
             self.container()
             time.sleep(0.1)
 
-    def log(self, since: str) -> str:
-        """The lines of the access log from the second of a time stamp on, each behind the engine's time stamp."""
-        # A whole second: older versions of the SDK take no others.
-        second = calendar.timegm(time.strptime(since[:19], "%Y-%m-%dT%H:%M:%S"))
-        return self._log(since=second)
-
-    def last_line(self) -> str:
-        return self._log(tail=1)
-
-    def _log(self, **which: int) -> str:
-        with told("gateway: its access log cannot be read"):
-            text = self.container().logs(stdout=True, stderr=False, timestamps=True, **which)
-        return str(text.decode("utf-8", "replace"))
-
     def fence(self, wanted: str | None, rounds: int = 0) -> None:
         """Return when many fresh connections in a row meet the generation: no worker with the old one accepts any more.
 
@@ -310,7 +296,7 @@ class Gateway:
                     self.container(patience=0)
                     raise RolloutError(
                         f"gateway: after {FENCE_TIMEOUT:.0f} s it still answers with generation {last} instead of "
-                        f"{wanted}. `docker logs --tail 20 {GATEWAY}` tells why the configuration was not loaded."
+                        f"{wanted}. The end of {ERROR_LOG} tells why the configuration was not loaded."
                     )
                 time.sleep(0.01)
 

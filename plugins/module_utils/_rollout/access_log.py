@@ -4,16 +4,16 @@
 #
 # Private to this collection: it may change without notice.
 
-"""The gateway's access log, read again and again: each line counts once, behind the engine's time stamp."""
+"""The gateway's access log: which of its lines belong to a window of time."""
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+import re
+from collections.abc import Iterable
+from datetime import datetime
 
-
-def stamp(moment: datetime) -> str:
-    """A moment as the engine writes it before a line."""
-    return f"{moment.astimezone(timezone.utc):%Y-%m-%dT%H:%M:%S.%f}000Z"
+# In front of all that a client can choose.
+_MOMENT = re.compile(rb'\{"time":"[^"]*","msec":(\d+(?:\.\d+)?),')
 
 
 def attempts(text: str) -> list[str]:
@@ -21,43 +21,54 @@ def attempts(text: str) -> list[str]:
     return [part.strip() for part in text.replace(" : ", ",").split(",")]
 
 
+def moment(line: bytes) -> float | None:
+    """When a line was written, in seconds since 1970; None where it does not say."""
+    found = _MOMENT.match(line)
+    return float(found[1]) if found is not None else None
+
+
+class Lines:
+    """The whole lines of a file that is read in pieces while it grows."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def split(self, piece: bytes) -> list[bytes]:
+        *lines, self._rest = (self._rest + piece).split(b"\n")
+        return lines
+
+
 class Reader:
-    """Gives each new line to `count`."""
+    """Gives each line of a window to `count`. Where the window begins is a place in the log, found once."""
 
-    def __init__(self, since: str, until: str | None = None) -> None:
+    def __init__(self, since: datetime, until: datetime | None = None) -> None:
+        """:param until: lines behind this moment are not asked for"""
+        self._begin = since.timestamp()
+        self._end = until.timestamp() if until is not None else None
+
+    def past(self, line: bytes, now: float) -> bool:
+        """Whether the window begins behind this line, which was written before it or by a clock that was ahead."""
+        at = moment(line)
+        return at is not None and not self._begin <= at <= now
+
+    def begin(self, lines: Iterable[bytes], now: float) -> int:
+        """How many bytes of the lines are before the window.
+
+        Behind that place the order of the log counts: where the clock is set back, later lines have earlier times.
         """
-        :param since: lines up to this time stamp are of the past
-        :param until: lines behind this one are not asked for
-        """
-        self.begin = since
-        # The time stamp of the last line; before there is one, `since`.
-        self.seen = since
-        self.until = until
+        size = before = 0
+        for line in lines:
+            size += len(line)
+            if self.past(line, now):
+                before = size
+        return before
 
-    def wanted(self, now: datetime) -> str:
-        """From which time stamp on the log has to be read: the clock may have been set back since the last line."""
-        return min(self.seen, stamp(now))
-
-    def begin_behind(self, last: str) -> None:
-        """The past ends with this line. That is sure; by the time alone it is not, where the clock was set back."""
-        at, space, rest = last.partition(" ")
-        if space:
-            self.seen = at
-
-    def feed(self, text: str) -> None:
-        lines = [line.partition(" ") for line in text.splitlines()]
-        # Nine digits behind the second tell one line from another. Behind it, the order of the log counts: where the
-        # clock was set back, later lines have earlier time stamps.
-        found = [index for index, (at, space, rest) in enumerate(lines) if at == self.seen]
-        if found:
-            lines = lines[found[-1] + 1 :]
-        behind = bool(found)
-        for at, space, rest in lines:
-            behind = behind or at > self.seen
-            if space and behind:
-                self.seen = at
-                if self.until is None or at <= self.until:
-                    self.count(rest)
+    def feed(self, lines: Iterable[bytes]) -> None:
+        """Count lines, none of which was given before and none of which is of the past."""
+        for line in lines:
+            at = moment(line)
+            if self._end is None or at is None or at <= self._end:
+                self.count(line.decode("utf-8", "replace"))
 
     def count(self, line: str) -> None:
         """Take one line of the log, whatever it is."""

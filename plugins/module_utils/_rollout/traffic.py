@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from datetime import datetime
 
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import access_log
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary import Counts, Pool
@@ -29,21 +30,22 @@ LONGEST_PATH = 80
 class Traffic(access_log.Reader):
     """Counts the requests of one app."""
 
-    def __init__(self, app: str, since: str, until: str | None = None, *, drawn: bool = True) -> None:
+    def __init__(self, app: str, since: datetime, until: datetime | None = None, drawn: bool = True) -> None:
         """:param drawn: count only requests that were shared out between two releases"""
         super().__init__(since, until)
         self._app = app
-        self.drawn = drawn
+        self._drawn = drawn
+        self.asked = (since, until, drawn)
         self._counts: dict[str, Counts] = {}
 
     def count(self, line: str) -> None:
-        if self.drawn and f'"chosen":"{DRAWN}"' not in line:
+        if self._drawn and f'"chosen":"{DRAWN}"' not in line:
             return
         try:
             entry = json.loads(line)
             release, status = str(entry["release"]), int(entry["status"])
             reached, header = str(entry["upstream_status"]), str(entry["upstream_header"])
-            if entry["app"] != self._app or (self.drawn and entry["chosen"] != DRAWN):
+            if entry["app"] != self._app or (self._drawn and entry["chosen"] != DRAWN):
                 return
             waited = _waited(entry) if status == 499 else None
             address = access_log.attempts(str(entry.get("upstream", "")))[-1].rpartition(":")[0]

@@ -14,7 +14,7 @@ import yaml
 from tests.support.app import APP, COMPOSE, containers, version
 from tests.support.lab import Host
 from tests.support.load import SITE, site_load
-from tests.support.rollout import Call, assert_settled, journal, killed_at, rollout, site, state_of
+from tests.support.rollout import Call, assert_settled, gateway_log, journal, killed_at, rollout, site, state_of
 
 SERVICES = {"ui": 1, "api": 1, "ai": 1}
 ANALYSIS = {"min_requests": 40, "interval": 1, "max_wait": 60}
@@ -85,13 +85,6 @@ def other(tag: str) -> str:
 
 def looks(host: Host) -> list[dict[str, Any]]:
     return [line for line in journal(host) if line["event"] == "look"]
-
-
-def gateway_log(host: Host, since: str) -> list[dict[str, Any]]:
-    """What the gateway wrote of the requests of the app since then."""
-    lines = host.run("docker", "logs", "--since", since, "daffathan-gateway").splitlines()
-    entries = [json.loads(line) for line in lines if line.startswith("{")]
-    return [entry for entry in entries if entry["app"] == APP]
 
 
 def users(host: Host) -> dict[str, Any]:

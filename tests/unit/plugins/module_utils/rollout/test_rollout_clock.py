@@ -11,7 +11,6 @@ from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.access_log import Reader, stamp
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.bake import Bake
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import release_id
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import State
@@ -74,7 +73,7 @@ def test_bake_lasts_as_long_as_it_is_to(by: float) -> None:
 
 def test_bake_that_was_interrupted_is_never_longer_than_a_whole_one() -> None:
     world = world_after(present(release(1)))
-    later = stamp(NOON + timedelta(hours=5))[:19] + "+00:00"
+    later = (NOON + timedelta(hours=5)).isoformat()
     present(release(2), bake=Bake(30, since=later))(Driver(world))
     assert world.time == 30
 
@@ -87,55 +86,3 @@ def test_steps_of_a_canary_last_as_long_as_they_are_to(by: float) -> None:
     jumping.rps = 0
     planned(canaries(2), CANARIES, canary=replace(TIMED, analysis=None))(jumping)
     assert (assert_settled(world).live, world.time) == (canaries(2), 30)
-
-
-class Lines(Reader):
-    def __init__(self, since: str) -> None:
-        super().__init__(since)
-        self.counted: list[str] = []
-
-    def count(self, line: str) -> None:
-        self.counted.append(line)
-
-
-def log(*entries: tuple[float, str]) -> list[tuple[str, str]]:
-    """Lines with their time stamps, in the order of the log: seconds since noon, and what they say."""
-    return [(stamp(NOON + timedelta(seconds=seconds)), text) for seconds, text in entries]
-
-
-def read(reader: Reader, lines: list[tuple[str, str]], now: float) -> None:
-    """As an engine answers: lines from a whole second on, in the order in which they were written."""
-    since = reader.wanted(NOON + timedelta(seconds=now))[:19]
-    reader.feed("".join(f"{at} {text}\n" for at, text in lines if at[:19] >= since))
-
-
-@pytest.mark.parametrize("by", [HOURS, -HOURS, -1.5])
-def test_lines_are_counted_once_each_whatever_the_clock_says(by: float) -> None:
-    old = log((-HOURS + 1, "long ago"), (-HOURS + 2.2, "long ago"), (-1, "past"))
-    reader = Lines(stamp(NOON))
-    reader.begin_behind(f"{old[-1][0]} {old[-1][1]}")
-    lines = [*old, *log((0.1, "a"), (0.2, "b"))]
-    read(reader, lines, 0.3)
-    lines += log((0.4, "c"), (by + 1, "d"))
-    read(reader, lines, by + 1.1)
-    lines += log((by + 1.2, "e"), (by + 2.5, "f"))
-    read(reader, lines, by + 2.6)
-    # And corrected.
-    lines += log((3.5, "g"))
-    read(reader, lines, 3.6)
-    assert reader.counted == list("abcdefg")
-
-
-def test_clock_that_is_set_back_before_the_first_line_hides_none() -> None:
-    old = log((-5, "past"))
-    reader = Lines(stamp(NOON))
-    reader.begin_behind(f"{old[0][0]} {old[0][1]}")
-    read(reader, old, 0.1)
-    read(reader, [*old, *log((-HOURS, "a"))], -HOURS + 0.1)
-    assert reader.counted == ["a"]
-
-
-def test_window_of_the_past_is_read_by_time() -> None:
-    reader = Lines(stamp(NOON))
-    read(reader, log((-2, "past"), (0.5, "a"), (1, "b")), 60)
-    assert reader.counted == ["a", "b"]

@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 from tests.unit.plugins.module_utils.rollout.models import APP, release
 
 GOLDEN = Path(__file__).with_name("golden")
+TEMPLATE = Path(__file__).parents[5] / "roles/gateway/templates/etc/daffathan/gateway/nginx.conf.j2"
 ADDRESS = "10.9.0.254"
 # Two services on one port, one of them without a route: both are told apart by the name a caller used.
 INTERNAL = replace(APP, domains=(), services=(Service("api", 3001), Service("web", 3001)))
@@ -269,6 +270,13 @@ def test_the_configuration_to_test_has_the_new_files_beside_the_others() -> None
     http, stream = text.split("stream {")
     assert re.findall("include ([^;]+);", http) == files["apps"]
     assert re.findall("include ([^;]+);", stream) == files["streams"]
+
+
+def test_the_test_leaves_the_logs_alone() -> None:
+    base = TEMPLATE.read_text()
+    text = gateway.test_configuration(base, {"apps": [], "streams": []}, "/etc/gateway")
+    assert (base.count("/var/log/gateway/"), text.count("/var/log/gateway/")) == (3, 0)
+    assert text.count("access_log /dev/null json;") == 2 and "error_log /dev/null notice;" in text
 
 
 def test_a_base_configuration_of_before_streams_serves_apps_without_them() -> None:
