@@ -32,6 +32,8 @@ BAD_INPUT: list[tuple[str, dict[str, Any], list[str]]] = [
     ("misspelt role variable", {"hardening_sssh": True}, ["hardening_sssh"]),
     ("bad value of a role", {"hardening_fail2ban_ban_time": "soon"}, ["hardening_fail2ban_ban_time: soon", "1h"]),
     ("misspelt gateway variable", {"gateway_imagee": "nginx"}, ["gateway_imagee"]),
+    ("size of a log without its unit", {"gateway_log_max_size": "50"}, ["gateway_log_max_size=50", "50m"]),
+    ("no rotated log", {"gateway_log_max_files": 0}, ["gateway_log_max_files=0", "from 1"]),
     ("misspelt backup variable", {"backup_shedule": "daily"}, ["backup_shedule"]),
     ("misspelt key of an app", {"apps": [app(domain=["a.example.test"])]}, ["domain"]),
     ("app without a name", {"apps": [{k: v for k, v in APP.items() if k != "name"}]}, ["name"]),

@@ -189,10 +189,10 @@ def gateway_log(host: Host, since: str) -> list[dict[str, Any]]:
 
 
 def wordy(count: int) -> str:
-    """The command for so many requests that have 3 kB each in the gateway's log, and next to nothing in the app's."""
+    """The command for so many requests that have 6 kB each in the gateway's log, and next to nothing in the app's."""
     ask = "curl --silent --show-error --fail --max-time 10 --output /dev/null"
     return (
-        f"{ask} --user-agent {'x' * 3000} --unix-socket {SOCKETS}/public/http.sock 'http://{SITE}/version?[1-{count}]'"
+        f"{ask} --user-agent {'x' * 6000} --unix-socket {SOCKETS}/public/http.sock 'http://{SITE}/version?[1-{count}]'"
     )
 
 
