@@ -4,8 +4,8 @@
 
 """Runs on a VPS: asks an app through the gateway's public socket at a steady rate until a file is gone.
 
-Arguments: host name, requests per second, every how many a request takes a second (0: none), the file. Prints one JSON
-object: how often each answer came, as "<status> <version>"; "lost" is a request without an answer.
+Arguments: host name, path, requests per second, every how many a request takes a second (0: none), the file. Prints one
+JSON object: how often each answer came, as "<status> <version>"; "lost" is a request without an answer.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ def ask(host: str, path: str, answers: Counter[str], lock: threading.Lock) -> No
 
 
 def main() -> None:
-    host, rate, slow, flag = sys.argv[1], float(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+    host, usual, rate, slow, flag = *sys.argv[1:3], float(sys.argv[3]), int(sys.argv[4]), sys.argv[5]
     answers: Counter[str] = Counter()
     lock = threading.Lock()
     threads, number, begun = [], 0, time.monotonic()
     while os.path.exists(flag):
-        path = "/api/slow?seconds=1" if slow and number % slow == 0 else "/api/version"
+        path = "/api/slow?seconds=1" if slow and number % slow == 0 else usual
         threads.append(threading.Thread(target=ask, args=(host, path, answers, lock)))
         threads[-1].start()
         number += 1

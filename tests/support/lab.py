@@ -171,15 +171,17 @@ class Host:
         lab("down", self.name)
 
 
-def play(hosts: Sequence[Host], playbook: str, *arguments: str, timeout: float = 1200, **extra: object) -> PlayResult:
-    """Run a playbook of the collection on these hosts with the variables of the demo."""
+def play_arguments(hosts: Sequence[Host], playbook: str, *arguments: str, **extra: object) -> list[str]:
+    """What `ansible-playbook` takes to run a playbook on these hosts with the variables of the demo."""
     inventories = [word for host in hosts for word in ("--inventory", str(host.inventory))]
     path = playbook if "/" in playbook else f"playbooks/{playbook}.yml"
-    argv = [
-        *(path, *inventories, "--inventory", "inventories/demo"),
-        *("--extra-vars", json.dumps({"target": ",".join(host.name for host in hosts), **extra})),
-        *arguments,
-    ]
+    variables = json.dumps({"target": ",".join(host.name for host in hosts), **extra})
+    return [path, *inventories, "--inventory", "inventories/demo", "--extra-vars", variables, *arguments]
+
+
+def play(hosts: Sequence[Host], playbook: str, *arguments: str, timeout: float = 1200, **extra: object) -> PlayResult:
+    """Run a playbook of the collection on these hosts with the variables of the demo."""
+    argv = play_arguments(hosts, playbook, *arguments, **extra)
     result = Run("ansible-playbook", *argv, merged=True).result(timeout)
     return PlayResult(result.returncode, result.stdout, parse_recap(result.stdout))
 

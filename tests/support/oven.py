@@ -66,11 +66,13 @@ class Answers(dict[str, int]):
 
 
 @contextlib.contextmanager
-def clients(host: Host, *, rate: float = 40, slow: int = 0) -> Iterator[Answers]:
+def clients(
+    host: Host, *, domain: str = DOMAIN, path: str = "/api/version", rate: float = 40, slow: int = 0
+) -> Iterator[Answers]:
     """Somebody asks the app; every so many (`slow`) requests one takes a second. Nobody asks twice."""
     asking = "/run/asking"
     host.run("touch", asking)
-    argv = inside(host.name, "python3", "-c", ASKER.read_text(), DOMAIN, str(rate), str(slow), asking)
+    argv = inside(host.name, "python3", "-c", ASKER.read_text(), domain, path, str(rate), str(slow), asking)
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
     answers = Answers()
     try:

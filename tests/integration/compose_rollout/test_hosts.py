@@ -7,13 +7,17 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.support.ansible import Run
-from tests.support.lab import Host, PlayResult, play, wait_until
+from tests.support.lab import BIN, PROJECT, Host, PlayResult, play, play_arguments, wait_until
+from tests.support.oven import clients
 from tests.support.rollout import ask, assert_settled, journals, rollout, state_of
 
 APP = "fleet"
@@ -23,13 +27,23 @@ COMPOSE = """
 services:
   api:
     image: registry.lab:5000/daffathan/api:${TAG}
-    environment: {PORT: "3001", PREFIX: /api, VERSION: "${VERSION}"}
+    environment: {PORT: "3001", PREFIX: /api, VERSION: "${VERSION}", DATABASE_HOST: "${DATABASE}"}
   mailer:
     image: registry.lab:5000/daffathan/api:1.0.0
     entrypoint: [python3, -c, "${MAILER}"]
 """
 WORKS = "import time; time.sleep(3600)"
 SERVICES = {"api": 1, "mailer": 1}
+# Without a database there are none (404); with one that does not answer this is an error (503), and all else works.
+NOTES = "/api/notes"
+NOWHERE = "127.0.0.1"
+# Behind a deploy on both, one on a host alone.
+TWICE = """
+- import_playbook: {playbooks}/deploy.yml
+- hosts: {host}
+  gather_facts: false
+  roles: [daffathan.platform.app]
+"""
 # Of a host it tells when it is out of the load balancer and when it is in it.
 HOOK = """
 - name: Tell the load balancer
@@ -48,7 +62,14 @@ def compose(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def app(
-    compose: Path, version: str, *, tag: str = "1.0.0", mailer: str = WORKS, **options: Any
+    compose: Path,
+    version: str,
+    *,
+    tag: str = "1.0.0",
+    mailer: str = WORKS,
+    database: str = "",
+    api: dict[str, Any] | None = None,
+    **options: Any,
 ) -> list[dict[str, Any]]:
     times = {"start_timeout": 60, "drain_timeout": 2, "stop_timeout": 2}
     return [
@@ -56,9 +77,9 @@ def app(
             "name": APP,
             "domains": [DOMAIN],
             "compose": str(compose),
-            "env": {"TAG": tag, "VERSION": version, "MAILER": mailer},
+            "env": {"TAG": tag, "VERSION": version, "MAILER": mailer, "DATABASE": database},
             "services": {
-                "api": {"port": 3001, "routes": ["/api/"], "health": "/health", **times},
+                "api": {"port": 3001, "routes": ["/api/"], "health": "/health", **times, **(api or {})},
                 "mailer": {"min_uptime": 1, **times},
             },
             **options,
@@ -102,7 +123,7 @@ def fleet(first_version: Pair) -> Pair:
     return first_version
 
 
-def test_both_are_switched_before_anything_is_stopped(fleet: Pair, compose: Path) -> None:
+def test_both_are_switched_before_anything_is_stopped(fleet: Pair, compose: Path, tmp_path: Path) -> None:
     lines = [len(journals(host, APP)) for host in fleet]
     result = play(fleet, "deploy", apps=app(compose, "2"))
     assert result.rc == 0, result.output[-6000:]
@@ -115,7 +136,9 @@ def test_both_are_switched_before_anything_is_stopped(fleet: Pair, compose: Path
     assert max(at["start"]) < min(at["shift"]) and max(at["fence"]) < min(at["stop"])
     for host in fleet:
         assert_settled(host, APP, SERVICES)
-    again = play(fleet, "deploy", apps=app(compose, "2"))
+    twice = tmp_path / "twice.yml"
+    twice.write_text(TWICE.format(playbooks=PROJECT / "playbooks", host=fleet[0].name))
+    again = play(fleet, str(twice), apps=app(compose, "2"))
     assert again.rc == 0, again.output[-6000:]
     assert [again.changed(host.name) for host in fleet] == [0, 0]
 
@@ -152,6 +175,11 @@ def test_hosts_leave_the_load_balancer_one_after_the_other(fleet: Pair, compose:
     assert result.rc == 0, result.output[-6000:]
     assert versions(fleet) == ["2", "2"]
     assert told(tmp_path, fleet) == [(0, "out"), (0, "in"), (1, "out"), (1, "in")]
+    # As after a run that was killed while a host was out.
+    (tmp_path / "balancer.log").write_text("")
+    again = play(fleet, "deploy", apps=app(compose, "2"), **hooks(tmp_path))
+    assert again.rc == 0, again.output[-6000:]
+    assert told(tmp_path, fleet) == [(0, "in"), (1, "in")]
 
 
 def test_all_go_back_where_one_cannot_be_switched(fleet: Pair, compose: Path, tmp_path: Path) -> None:
@@ -165,7 +193,7 @@ def test_all_go_back_where_one_cannot_be_switched(fleet: Pair, compose: Path, tm
     assert {"fence", "undo"} <= set(steps), (steps, result.output)
     assert steps.index("fence") < steps.index("undo") and "stop" not in steps
     back = [(0, "out"), (0, "in")]
-    assert told(tmp_path, fleet) == [*back, (1, "out"), (1, "in"), *back]
+    assert told(tmp_path, fleet) == [*back, (1, "out"), (1, "in"), *back, (1, "in")]
 
 
 def test_the_other_goes_back_where_one_is_lost_and_both_go_on_when_it_is_there_again(
@@ -174,17 +202,7 @@ def test_the_other_goes_back_where_one_is_lost_and_both_go_on_when_it_is_there_a
     first, second = fleet
     wanted = app(compose, "2", bake={"seconds": 5})
     count = len(journals(second, APP))
-    inventories = [word for host in fleet for word in ("--inventory", str(host.inventory))]
-    variables = {"target": f"{first.name},{second.name}", "apps": wanted}
-    argv = (
-        "playbooks/deploy.yml",
-        *inventories,
-        "--inventory",
-        "inventories/demo",
-        "--extra-vars",
-        json.dumps(variables),
-    )
-    run = Run("ansible-playbook", *argv, merged=True)
+    run = Run("ansible-playbook", *play_arguments(fleet, "deploy", apps=wanted), merged=True)
     baking = {"event": "begin", "step": "bake"}
     assert wait_until(
         lambda: any(baking.items() <= line.items() for line in journals(second, APP)[count:]), seconds=120
@@ -220,7 +238,7 @@ def test_a_batch_that_fails_keeps_the_next_one_from_starting(fleet: Pair, compos
     assert versions(fleet) == ["1", "1"]
 
 
-def test_what_is_switched_on_one_host_only_is_taken_back_by_hand(fleet: Pair, compose: Path) -> None:
+def test_what_is_switched_on_one_host_only_is_taken_back_by_hand(fleet: Pair, compose: Path, tmp_path: Path) -> None:
     """The verbs of the module, as a pipeline of one's own would call them."""
     first, second = fleet
     options = {"app": APP, "compose_file": f"/etc/daffathan/apps/{APP}/compose.yml", "domains": [DOMAIN]}
@@ -237,7 +255,92 @@ def test_what_is_switched_on_one_host_only_is_taken_back_by_hand(fleet: Pair, co
     assert versions(fleet) == ["2", "1"]
     lost = rollout(second, {**which, "state": "switched"})
     assert lost["failed"] and "is not prepared on this host" in lost["msg"], lost
-    undone = first.play("abort", apps=wanted and [wanted], app=APP)
+    undone = first.play("abort", apps=[wanted], app=APP, **hooks(tmp_path))
     assert undone.rc == 0, undone.output[-4000:]
+    assert told(tmp_path, fleet) == [(0, "in")]
     assert versions(fleet) == ["1", "1"]
     assert_settled(first, APP, SERVICES)
+
+
+def canary(compose: Path, version: str, pause: object = 2, **options: Any) -> list[dict[str, Any]]:
+    """Half of the requests meet the new version before all do; both versions have to answer some."""
+    analysis = {"min_requests": 10, "interval": 1, "max_wait": 60}
+    policy = {"steps": [{"weight": 50, "pause": pause}], "sticky": "none", "analysis": analysis}
+    return app(compose, version, api={"strategy": "canary"}, canary=policy, **options)
+
+
+def test_canary_that_fails_on_one_host_is_taken_away_on_both(fleet: Pair, compose: Path) -> None:
+    first, second = fleet
+    lines = len(journals(first, APP))
+    bad = canary(compose, "2", database=only_on(second, NOWHERE, ""))
+    with (
+        clients(first, domain=DOMAIN, path=NOTES, rate=20) as well,
+        clients(second, domain=DOMAIN, path=NOTES, rate=20) as ill,
+    ):
+        result = play(fleet, "deploy", apps=bad)
+    assert_none(fleet, result, f"{second.name}: canary ", "met by 50 % of the users", "errors of the canary")
+    # The first one had passed the step, and all its users met the new version.
+    new = journals(first, APP)[lines:]
+    looks = [line["verdict"] for line in new if line["event"] == "look"]
+    steps = [line["step"] for line in new if line["event"] == "done"]
+    assert looks[-1] == "promote" and "fence" in steps[: steps.index("undo")] and "stop" not in steps, steps
+    assert [state_of(host, APP)["history"][-1]["event"] for host in fleet] == ["aborted", "aborted"]
+    assert set(well) == {"404 1", "404 2"}, well
+    assert set(ill) == {"404 1", "503 2"}, ill
+
+
+def test_canary_that_passes_on_one_host_waits_for_the_other(fleet: Pair, compose: Path) -> None:
+    first, second = fleet
+    gated = canary(compose, "2", f"{{{{ 'manual' if inventory_hostname == '{second.name}' else 2 }}}}")
+    with clients(first, domain=DOMAIN, rate=20) as passed, clients(second, domain=DOMAIN, rate=20) as waited:
+        for _ in range(2):
+            result = play(fleet, "deploy", apps=gated)
+            assert result.rc == 0, result.output[-6000:]
+            assert "waits to be promoted" in result.output
+            states = [state_of(host, APP) for host in fleet]
+            assert [state["phase"] for state in states] == ["switched", "canary"]
+        assert [result.changed(host.name) for host in fleet] == [0, 0]
+        promoted = play(fleet, "promote", apps=gated)
+        assert promoted.rc == 0, promoted.output[-6000:]
+    assert versions(fleet) == ["2", "2"]
+    for host, answers, state in zip(fleet, (passed, waited), states):
+        assert assert_settled(host, APP, SERVICES)["live"]["id"] == state["candidate"]["id"]
+        assert set(answers) == {"200 1", "200 2"}, answers
+
+
+def test_canaries_that_pass_on_both_hosts_are_finalized(fleet: Pair, compose: Path) -> None:
+    lines = [len(journals(host, APP)) for host in fleet]
+    with clients(fleet[0], domain=DOMAIN, rate=20) as one, clients(fleet[1], domain=DOMAIN, rate=20) as other:
+        result = play(fleet, "deploy", apps=canary(compose, "2"))
+    assert result.rc == 0, result.output[-6000:]
+    assert versions(fleet) == ["2", "2"]
+    written = [journals(host, APP)[count:] for host, count in zip(fleet, lines)]
+    passed = [line["at"] for new in written for line in new if line.get("verdict") == "promote"]
+    stopped = [line["at"] for new in written for line in new if line["step"] == "stop"]
+    assert len(passed) == 2 and max(passed) < min(stopped)
+    for host, answers in zip(fleet, (one, other)):
+        assert_settled(host, APP, SERVICES)
+        assert set(answers) == {"200 1", "200 2"}, answers
+
+
+def test_site_takes_a_version_to_all_hosts_or_to_none(fleet: Pair, compose: Path) -> None:
+    """Beside an app that has nothing new, and where hosts are not told to wait for each other."""
+    first, second = fleet
+    variables = yaml.safe_load((PROJECT / "inventories/demo/group_vars/vps/main.yml").read_text())
+    lines = len(journals(first, APP))
+    bad = app(compose, "2", mailer=only_on(second, "raise SystemExit(3)", WORKS))
+    argv = play_arguments(fleet, "site", apps=[*variables["apps"], *bad])
+    done = subprocess.run(
+        [BIN / "ansible-playbook", *argv],
+        cwd=PROJECT,
+        env={**os.environ, "ANSIBLE_STRATEGY": "free"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    assert_none(fleet, PlayResult(done.returncode, done.stdout, {}), f"{second.name}: ", "exit status 3")
+    steps = [line["step"] for line in journals(first, APP)[lines:] if line["event"] == "done"]
+    assert {"fence", "undo"} <= set(steps) and "stop" not in steps, (steps, done.stdout)
+    assert steps.index("fence") < steps.index("undo")
