@@ -34,6 +34,12 @@ def serving(release: Release | None, observed: Mapping[str, Observed]) -> bool:
     return observed[release.id].healthy >= selection.containers(release)
 
 
+def well(state: State, candidate: Release, observed: Mapping[str, Observed]) -> bool:
+    """Whether all that was started of a release that waits runs and is not ill."""
+    started = candidate if state.phase == "switched" else selection.beside(candidate, workers=False)
+    return not started.services or serving(started, observed)
+
+
 def surplus(state: State, keep: int | None) -> tuple[Release, ...]:
     """The releases that are one too many. The live one and the one before are always kept."""
     return state.older[max(0, keep - 2) :] if keep is not None and len(state.kept) > keep else ()

@@ -20,6 +20,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.lifecy
     interrupted,
     serving,
     surplus,
+    well,
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
     CONTRACT,
@@ -105,9 +106,12 @@ def plan_present(current: Current, desired: Desired, *, hold: bool = False) -> l
             return [*operations, *([] if hold else _go_on(state, candidate))]
         operations.append(Operation("abort", f"{_away(state, candidate)}: another version is wanted"))
     elif held(state) and candidate is not None:
-        if (candidate.hash, state.next_route) == (desired.release_hash, route_of(desired.app)):
+        same = (candidate.hash, state.next_route) == (desired.release_hash, route_of(desired.app))
+        if same and well(state, candidate, current.observed):
             return [*operations, *([] if hold else _complete(state, candidate))]
-        operations.append(Operation("abort", f"{_away(state, candidate)}: another version is wanted"))
+        # Since it was left to wait nobody has looked at it.
+        why = "its containers do not all run in good health" if same else "another version is wanted"
+        operations.append(Operation("abort", f"{_away(state, candidate)}: {why}"))
     if live is None:
         operations.append(Operation("release", "first release"))
     elif live.hash != desired.release_hash:

@@ -203,6 +203,21 @@ def test_present_completes_the_same_release_and_takes_another_one_away(phase: st
     assert (state.live, state.previous) == (release(1), None)
 
 
+@pytest.mark.parametrize(("phase", "ill"), [("prepared", "api"), ("switched", "api"), ("switched", "mailer")])
+def test_what_fell_ill_while_it_waited_is_replaced_by_the_same_command(phase: str, ill: str) -> None:
+    world = world_after(FIRST, prepared(release(2)), *([switched] if phase == "switched" else []))
+    world.of(release(2).id)[ill].ready = False
+    again = replace(release(3), hash=release(2).hash)
+    held, whole = copy.deepcopy(world), copy.deepcopy(world)
+    prepared(again)(Driver(held))
+    state = loads("labs", held.state)
+    assert (held.broken, state.phase, state.live, state.candidate) == ([], "prepared", release(1), again)
+    assert live(held) == release(1).id
+    present(again)(Driver(whole))
+    state = assert_settled(whole)
+    assert (state.live, state.previous) == (again, release(1))
+
+
 @pytest.mark.parametrize("phase", ["prepared", "switched"])
 def test_another_release_is_prepared_only_once_the_first_is_gone(phase: str) -> None:
     world = world_after(FIRST, prepared(release(3)), *([switched] if phase == "switched" else []))
