@@ -9,7 +9,7 @@ SCENARIOS := site hardening
 export ANSIBLE_FORCE_COLOR ?= 0
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help packages setup setup-dev lab demo demo-clean check static lint sanity sanity-latest unit docs-lint changelog-lint test integration integration-bare integration-platform integration-load checks-in-turn platform-in-turn molecule bench soak soak-examples soak-ufw_policy soak-port_audit soak-rollout soak-crashes build clean
+.PHONY: help packages setup setup-dev lab demo demo-clean check static lint sanity sanity-latest unit docs-lint changelog-lint test integration integration-bare integration-platform integration-load checks-in-turn platform-in-turn molecule bench soak soak-examples soak-ufw_policy soak-port_audit soak-engine soak-rollout soak-crashes build clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -102,7 +102,7 @@ bench: setup-dev ## measured comparisons; NAME=<name> runs one and prints its fi
 	@tests/tools/peers.sh $(BIN) .build/bench requirements-bench.txt tests/bench/package.json
 	@$(BIN)/python -m tests.bench $(NAME)
 
-SOAKS := examples ufw_policy port_audit rollout crashes
+SOAKS := examples ufw_policy port_audit engine rollout crashes
 
 soak: ## the long runs that CI has no time for: new examples, other releases and engines, a hundred deploys, kills at every line; NAME=<name> runs one
 	@$(MAKE) --no-print-directory --jobs 1 $(addprefix soak-,$(or $(NAME),$(SOAKS)))
@@ -115,6 +115,9 @@ soak-ufw_policy: setup-dev lab
 
 soak-port_audit: setup-dev lab
 	DAFFATHAN_TEST_ENGINES="20.10 28" $(LAB_TESTS) tests/integration/port_audit/test_truth.py
+
+soak-engine: setup-dev lab
+	DAFFATHAN_TEST_PLATFORM_ENGINE=28 $(LAB_TESTS) -n 2 --dist loadfile -m "not load" tests/integration/compose_rollout
 
 # Its figures are the last line that is printed before the verdict, as JSON.
 soak-rollout: setup-dev lab
