@@ -129,13 +129,17 @@ def test_engine_that_goes_away_while_the_base_comes_and_while_it_goes(platform_h
     }
     away = "systemctl stop docker.socket docker; sleep 2; systemctl start docker"
     soon = f"systemd-run --quiet --collect --on-active=2 --timer-property=AccuracySec=100ms sh -c '{away}'"
-    result = faulted_at(host, options, "done:fetch", soon)
-    assert not result["failed"], result["msg"]
-    assert_settled(host, app, {"api": 1})
-    result = faulted_at(host, {"app": app, "state": "absent"}, "done:stop", soon)
-    assert not result["failed"], result["msg"]
-    assert containers_of(host, app) == []
-    assert f"{app}_private" not in host.run("docker", "network", "ls", "--format", "{{.Name}}").split()
+    absent = {"app": app, "state": "absent"}
+    try:
+        result = faulted_at(host, options, "done:fetch", soon)
+        assert not result["failed"], result["msg"]
+        assert_settled(host, app, {"api": 1})
+        result = faulted_at(host, absent, "done:stop", soon)
+        assert not result["failed"], result["msg"]
+        assert containers_of(host, app) == []
+        assert f"{app}_private" not in host.run("docker", "network", "ls", "--format", "{{.Name}}").split()
+    finally:
+        rollout(host, absent)
 
 
 def test_gateway_that_dies_in_the_shift_comes_back_with_the_new_release(platform_host: Host) -> None:
