@@ -131,7 +131,7 @@ def test_engine_that_goes_away_while_the_base_comes_and_while_it_goes(platform_h
     soon = f"systemd-run --quiet --collect --on-active=2 --timer-property=AccuracySec=100ms sh -c '{away}'"
     absent = {"app": app, "state": "absent"}
     try:
-        result = faulted_at(host, options, "done:fetch", soon)
+        result = faulted_at(host, options, 0, soon)
         assert not result["failed"], result["msg"]
         assert_settled(host, app, {"api": 1})
         result = faulted_at(host, absent, "done:stop", soon)
