@@ -71,6 +71,12 @@ def both_versions(platform_host: Host) -> None:
         assert not result["failed"], result["msg"]
 
 
+@pytest.fixture(autouse=True)
+def engine_may_start_again(platform_host: Host) -> None:
+    """Its unit starts it three times a minute at most, and these tests together more often."""
+    platform_host.run("systemctl", "reset-failed", "docker.service")
+
+
 @pytest.mark.parametrize("step", ["fetch", "ready"])
 def test_engine_that_is_away_for_a_while_does_not_stop_a_deploy(platform_host: Host, step: str) -> None:
     """As in an upgrade of its package. In a mere restart the socket stays, and only what is under way is lost.
