@@ -44,11 +44,11 @@ STRATEGIES = ("blue_green", "canary", "rolling")
 DEPLOYS = 100
 REQUESTS = 300_000
 # Requests per second. A machine that has other work beside holds fewer; the page says how many they were.
-RATE = float(os.environ.get("DAFFATHAN_SOAK_RATE", "150"))
+RATE = float(os.environ.get("DAFFATHAN_SOAK_RATE", "130"))
 WEBSOCKETS = 6
 # Before the first deploy, after the last, and after each: what it is compared with comes from the same minutes.
 CALM = 60.0
-PAUSE = REST + 5.0
+PAUSE = REST + 3.0
 # Caches have filled and every strategy has had its turn.
 WARM = 9
 MOST_MEMORY_MB = 300
