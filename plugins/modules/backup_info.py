@@ -10,12 +10,13 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: backup_info
-short_description: Recovery points of the apps of a host, and their ages
+short_description: Recovery points of the apps of a host, and what their backups can keep
 version_added: 0.1.0
 author:
   - the daffathan.platform authors (@daffathan)
 description:
-  - Asks the repository of role P(daffathan.platform.backup#role) for the recovery points that this host has made.
+  - Asks the repository of role P(daffathan.platform.backup#role) for the recovery points that this host has made,
+    and the command of that role for what can be lost and how long a restore takes.
   - Fails where the repository does not answer. A host without the role is an error as well, never an empty list.
 extends_documentation_fragment:
   - daffathan.platform._attributes
@@ -28,6 +29,7 @@ requirements:
   - role P(daffathan.platform.backup#role) on the host
 seealso:
   - module: daffathan.platform.backup_point
+  - module: daffathan.platform.backup_plan
 """
 
 EXAMPLES = r"""
@@ -39,6 +41,12 @@ EXAMPLES = r"""
 - name: The last whole backup is younger than a day
   ansible.builtin.assert:
     that: backups.points | selectattr('complete') | map(attribute='age') | min < 86400
+
+- name: Every objective is met
+  ansible.builtin.assert:
+    that:
+      - backups.objectives | rejectattr('rpo_met') | length == 0
+      - backups.objectives | rejectattr('rto_met') | length == 0
 """
 
 RETURN = r"""
@@ -75,10 +83,47 @@ points:
     snapshots:
       description: Snapshots of restic by C(database/<name>) and C(volume/<name>).
       type: dict
+objectives:
+  description: What can be expected of each app, and of each database that has objectives of its own.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    app:
+      description: Name of the app.
+      type: str
+    scope:
+      description: V(app) for all of it, V(database) for what the database declares of itself.
+      type: str
+    items:
+      description: What it is about, as C(database/<name>) and C(volume/<name>).
+      type: list
+      elements: str
+    rpo:
+      description: Seconds of data that may be lost, as declared.
+      type: int
+    rpo_worst:
+      description: Seconds of data that can be lost; none where the schedule has a last run.
+      type: int
+    rpo_met:
+      description: Whether that is no more than declared.
+      type: bool
+    rto:
+      description: Seconds that a restore may take, as declared.
+      type: int
+    rto_expected:
+      description: Seconds that a restore is expected to take; none before the first backup.
+      type: int
+    rto_met:
+      description: Whether that is no more than declared.
+      type: bool
+    rto_measured:
+      description: Whether restores of all of it were measured on this host.
+      type: bool
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.daffathan.platform.plugins.module_utils._backup.command import list_points
+from ansible_collections.daffathan.platform.plugins.module_utils._backup.command import list_objectives, list_points
 from ansible_collections.daffathan.platform.plugins.module_utils._backup.model import BackupError
 
 
@@ -86,9 +131,10 @@ def main() -> None:
     module = AnsibleModule(argument_spec={"app": {"type": "str"}}, supports_check_mode=True)
     try:
         points = list_points(module.params["app"])
+        objectives = list_objectives(module.params["app"])
     except BackupError as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=False, points=points)
+    module.exit_json(changed=False, points=points, objectives=objectives)
 
 
 if __name__ == "__main__":

@@ -35,6 +35,12 @@ BAD_INPUT: list[tuple[str, dict[str, Any], list[str]]] = [
     ("size of a log without its unit", {"gateway_log_max_size": "50"}, ["gateway_log_max_size=50", "50m"]),
     ("no rotated log", {"gateway_log_max_files": 0}, ["gateway_log_max_files=0", "from 1"]),
     ("misspelt backup variable", {"backup_shedule": "daily"}, ["backup_shedule"]),
+    ("bad schedule of backups", {"backup_schedule": "now and then"}, ["backup_schedule is now and then", "daily"]),
+    (
+        "objective that the schedule cannot keep",
+        {"apps": [app(backup={"volumes": ["data"], "rpo": "1h"})]},
+        ["apps[labs].backup.rpo is 1h", "1d12h can be lost", "*:0/30 UTC", "backup_timeout: 10m"],
+    ),
     ("misspelt key of an app", {"apps": [app(domain=["a.example.test"])]}, ["domain"]),
     ("app without a name", {"apps": [{k: v for k, v in APP.items() if k != "name"}]}, ["name"]),
     ("app name with a slash", {"apps": [app(name="a/b")]}, ["a/b"]),

@@ -4,10 +4,7 @@
 #
 # Private to this collection: it may change without notice.
 
-"""The outcome of an audit as metrics of Prometheus, for the textfile collector of the node exporter.
-
-https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format
-"""
+"""The outcome of an audit as metrics of Prometheus, for the textfile collector of the node exporter."""
 
 from __future__ import annotations
 
@@ -16,25 +13,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.model import SEVERITIES, Finding
+from ansible_collections.daffathan.platform.plugins.module_utils._common.prometheus import Sample, family
 
 _PREFIX = "daffathan_port_audit"
 # They differ in every run, whatever was found.
 _VOLATILE = (f"{_PREFIX}_last_run_timestamp_seconds", f"{_PREFIX}_duration_seconds")
-Sample = tuple[Mapping[str, str], float]
-
-
-def escape(value: str) -> str:
-    """A label's value as it stands between its quotes."""
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
 def _family(name: str, text: str, samples: Iterable[Sample]) -> list[str]:
-    lines = [f"# HELP {_PREFIX}_{name} {text}", f"# TYPE {_PREFIX}_{name} gauge"]
-    for labels, value in samples:
-        inner = ",".join(f'{key}="{escape(text)}"' for key, text in labels.items())
-        number = str(int(value)) if float(value).is_integer() else repr(float(value))
-        lines.append(f"{_PREFIX}_{name}{f'{{{inner}}}' if inner else ''} {number}")
-    return lines
+    return family(f"{_PREFIX}_{name}", text, samples)
 
 
 def render(

@@ -25,6 +25,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._backup.model i
     explain,
     lacking,
     parse_list,
+    parse_objectives_of,
     parse_point,
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._common.command import CommandError, run
@@ -57,6 +58,10 @@ def make_point(request: Request, *, dry_run: bool = False) -> RecoveryPoint:
 def list_points(app: str | None) -> Sequence[dict[str, Any]]:
     which = ["--app", check_app(app)] if app is not None else []
     return parse_list(_run([COMMAND, "list", "--json", *which], 600), datetime.now(timezone.utc))
+
+
+def list_objectives(app: str | None) -> list[dict[str, Any]]:
+    return parse_objectives_of(_run([COMMAND, "status", "--json"], 600), app)
 
 
 def _run(argv: Sequence[str], timeout: int) -> str:

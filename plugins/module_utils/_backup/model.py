@@ -17,6 +17,7 @@ from typing import Any
 
 COMMAND = "/usr/local/sbin/daffathan-backup"
 CONFIG = "/etc/daffathan/backup.json"
+STATUS = "/var/lib/daffathan/backup/status.json"
 SET_UP = "Give the app a `backup.database` in `apps`, and run role daffathan.platform.backup (playbooks/site.yml)."
 
 APP = re.compile(r"[a-z][a-z0-9-]{0,30}")
@@ -149,6 +150,18 @@ def explain(status: int, stdout: str, stderr: str) -> str:
         line.strip().removeprefix("daffathan-backup: ") for line in words.splitlines()[-5:] if line.strip()
     )
     return text if status == 1 else f"{text} (exit status {status})"
+
+
+def parse_objectives_of(output: str, app: str | None) -> list[dict[str, Any]]:
+    """The objectives in the status of the host, of one app or of all."""
+    try:
+        apps = json.loads(output)["apps"]
+        return [told for name in apps if app in (None, name) for told in apps[name]["objectives"]]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BackupError(
+            f"{COMMAND} status gave what cannot be read: {error!r}. Run role daffathan.platform.backup again "
+            "(playbooks/site.yml)."
+        ) from error
 
 
 def parse_list(output: str, now: datetime) -> Sequence[dict[str, Any]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,17 @@ from tests.support.lab import Host, PlayResult, wait_until
 HERE = Path(__file__).parent
 ROLE = "tests/integration/backup/role.yml"
 COMMAND = "daffathan-backup"
+ITEMS = ["database/labs", "volume/uploads"]
 LABS: dict[str, Any] = {
     "name": "labs",
     "backup": {
         "database": {"service": "db", "engine": "postgresql", "name": "labs", "user": "labs"},
         "volumes": ["uploads"],
+        "rpo": "2d",
+        "rto": "1h",
     },
 }
+METRICS = "/var/lib/prometheus/node-exporter/daffathan_backup.prom"
 CANARY = "canary-6d1f0e"
 # Who reads all command lines of the host while a backup and a point are made sees what any user of the host can see.
 WATCH = f"""
@@ -63,6 +68,18 @@ def status(host: Host) -> dict[str, Any]:
 
 def listed(host: Host) -> list[dict[str, Any]]:
     return list(json.loads(host.run(COMMAND, "list", "--json")))
+
+
+def objectives(host: Host) -> list[dict[str, Any]]:
+    """What the module backup_info says of the objectives."""
+    told = answer(Run("ansible", *module(host, "backup_info", {"app": "labs"}), "--become", merged=True).result())
+    assert not told["failed"], told["msg"]
+    return list(told["objectives"])
+
+
+def metrics(host: Host) -> dict[str, float]:
+    lines = host.run("cat", METRICS).splitlines()
+    return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")}
 
 
 def point(host: Host, *flags: str, **options: Any) -> dict[str, Any]:
@@ -180,6 +197,36 @@ def test_a_deleted_row_and_a_deleted_file_come_back(host: Host) -> None:
     assert exact.rc == 0, exact.output[-4000:]
     assert sql(host, "SELECT count(*) FROM items") == "5000"
     assert web(host, "ls", "/data").split() == ["a", "two"]
+
+
+def test_metrics_tell_the_last_recoverable_point_of_each_item(host: Host) -> None:
+    host.run("systemctl", "start", "daffathan-backup.service")
+    newest = {item: max(p["time"] for p in listed(host) if p["complete"] and item in p["items"]) for item in ITEMS}
+    told, recoverable = metrics(host), 'daffathan_backup_last_recoverable_point_timestamp_seconds{app="labs",item="%s"}'
+    for item, time in newest.items():
+        assert told[recoverable % item] == int(datetime.fromisoformat(time).timestamp())
+        assert told[f'daffathan_backup_rpo_objective_seconds{{app="labs",item="{item}"}}'] == 2 * 86400
+    assert told['daffathan_backup_success{app="labs"}'] == told["daffathan_backup_run_success"] == 1
+    made = point(host)
+    later = metrics(host)
+    assert later[recoverable % ITEMS[0]] == datetime.fromisoformat(made["point"]["time"]).timestamp()
+    assert later[recoverable % ITEMS[1]] == told[recoverable % ITEMS[1]]
+
+
+def test_objectives_are_told_and_those_that_cannot_be_met_are_refused(host: Host) -> None:
+    """Behind the first restore, by which it is known how long one takes."""
+    (told,) = objectives(host)
+    assert (told["items"], told["rpo"], told["rpo_worst"]) == (ITEMS, 2 * 86400, 36 * 3600 + 1800)
+    assert told["rto_measured"] and told["rto_expected"] > 0 and told["rto_met"]
+    database = {**LABS["backup"]["database"], "rpo": "15m"}
+    refused = play(host, apps=[{"name": "labs", "backup": {**LABS["backup"], "database": database, "rto": "1s"}}])
+    assert refused.rc != 0
+    assert refused.changed(host.name) == 0
+    words = " ".join(refused.output.replace("\\n", " ").split())
+    assert "apps[labs].backup.database.rpo is 15m, but with this plan the data of up to 1d12h can be lost" in words
+    assert "backup_timeout: 2m" in words
+    assert "apps[labs].backup.rto is 1s, but a restore of what it holds now takes" in words
+    assert "measured by its last restores" in words
 
 
 def test_a_restore_that_fails_leaves_the_old_data(host: Host) -> None:

@@ -13,14 +13,16 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from daffathan_backup import backup
-from daffathan_backup.host import Host, load_config
+from daffathan_backup.host import Host, load_config, write_atomic
+from daffathan_backup.metrics import render
 from daffathan_backup.model import BackupError, iso_time, show_size, show_time
 from daffathan_backup.points import check_labels, describe_restore, describe_run, plan_restore, points, select_point
 from daffathan_backup.restore import Options, restore
-from daffathan_backup.status import view_status
+from daffathan_backup.status import describe_objective, view_status
 
 CONFIG = "/etc/daffathan/backup.json"
 WAIT = 3600
@@ -147,17 +149,33 @@ def do_restore(host: Host, options: argparse.Namespace) -> int:
     return 0
 
 
+def view(host: Host) -> dict[str, Any]:
+    return view_status(host.read_status(), host.config, host.schedule(), backup.now(), running=host.running())
+
+
+def write_metrics(host: Host) -> None:
+    """For the monitoring. That they cannot be written is no failure of a backup."""
+    path = host.config.metrics_file
+    try:
+        if path is not None:
+            write_atomic(Path(path), render(view(host)), 0o644)
+    except (BackupError, OSError) as error:
+        print(f"daffathan-backup: the metrics were not written: {error}", file=sys.stderr)
+
+
 def do_status(host: Host, options: argparse.Namespace) -> int:
-    view = view_status(host.read_status(), host.config, backup.now(), running=host.running())
+    told = view(host)
     if options.json:
-        print(json.dumps(view, indent=2))
+        print(json.dumps(told, indent=2))
         return 0
-    print(f"state: {view['state']}" + (f" ({view['error']})" if view["error"] else ""))
-    for name, entry in view["apps"].items():
+    print(f"state: {told['state']}" + (f" ({told['error']})" if told["error"] else ""))
+    for name, entry in told["apps"].items():
         success = entry.get("last_success")
         last = f"last backup {success['point']}, {show_size(success['bytes'])}" if success else "no backup yet"
         error = (entry.get("last_attempt") or {}).get("error")
         print(f"app {name}: {entry['state']}, {last}" + (f"; last error: {error}" if error else ""))
+        for objective in entry["objectives"]:
+            print("  " + describe_objective(objective))
     return 0
 
 
@@ -197,7 +215,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             "status": do_status,
             "restic": do_restic,
         }
-        return verbs[options.verb](host, options)
+        try:
+            return verbs[options.verb](host, options)
+        finally:
+            if options.verb in {"run", "point", "restore"} and not options.dry_run:
+                write_metrics(host)
     except BackupError as error:
         print(f"daffathan-backup: {error}", file=sys.stderr)
         return 1

@@ -21,8 +21,15 @@ from typing import Any
 from daffathan_backup.engines import ENGINES, dump_name
 from daffathan_backup.host import Host, write_atomic
 from daffathan_backup.model import App, BackupError, Database, Item, iso_time, show_size
-from daffathan_backup.points import Point, expired, point_id, points, tags
-from daffathan_backup.status import AppResult, ItemResult, check_due, status_after, status_after_point
+from daffathan_backup.points import Point, expired, point_id, points, recoverable, tags
+from daffathan_backup.status import (
+    AppResult,
+    ItemResult,
+    check_due,
+    status_after,
+    status_after_listing,
+    status_after_point,
+)
 
 
 def now() -> datetime:
@@ -43,7 +50,7 @@ def run(host: Host, apps: Sequence[App], reason: str) -> bool:
             status = status_after(status, result)
             host.write_status(status)
             good = good and result.ok
-        forget_expired(host)
+        status = status_after_listing(status, recoverable(forget_expired(host)))
         status = _check(host, status)
         good = good and not (status.get("check") or {}).get("error")
     except BackupError as error:
@@ -157,15 +164,15 @@ def _summary(output: str) -> dict[str, Any]:
     raise BackupError("restic backup: it ended without naming a snapshot; nothing is taken for stored.")
 
 
-def forget_expired(host: Host) -> None:
-    """Remove the points that retention lets go, whole points only."""
-    if not host.config.prune:
-        return
-    gone: Sequence[Point] = expired(points(host.snapshots()), host.config.retention, now())
+def forget_expired(host: Host) -> Sequence[Point]:
+    """Remove the points that retention lets go, whole points only; returns the others."""
+    found = points(host.snapshots())
+    gone = expired(found, host.config.retention, now()) if host.config.prune else ()
     if gone:
         ids = [snapshot.id for point in gone for snapshot in point.snapshots]
         host.restic("forget", "--quiet", "--prune", *ids)
         print(f"Removed {len(gone)} expired points: {', '.join(point.id for point in gone)}.", flush=True)
+    return [point for point in found if point not in gone]
 
 
 def _check(host: Host, status: dict[str, Any]) -> dict[str, Any]:

@@ -15,9 +15,11 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, Any
 
+from daffathan_backup._backup.schedule import Schedule, largest_gap
 from daffathan_backup.engines import ENGINES, database_mount
 from daffathan_backup.model import MINIMUM_RESTIC, App, BackupError, Config, parse_config, parse_version, redact
 from daffathan_backup.points import TAG, Snapshot, parse_snapshots
@@ -80,6 +82,19 @@ class Host:
         hidden = [*self._credentials.values(), *(value for key, value in (env or {}).items() if _secret(key))]
         said = redact(process.stderr.decode("utf-8", "replace"), hidden)
         return Completed(argv, process.returncode, (process.stdout or b"").decode("utf-8", "replace"), said)
+
+    def schedule(self) -> Schedule:
+        """The timer, with what systemd says of it."""
+        timer = self.config.timer
+
+        def ask(argv: Sequence[str]) -> str:
+            completed = self.run(argv, timeout=QUICK)
+            if completed.returncode != 0:
+                raise BackupError(f"The schedule {timer.event!r} is not understood: {completed.stderr.strip()}")
+            return completed.stdout
+
+        gap = largest_gap(timer.event, ask, datetime.now(timezone.utc))
+        return Schedule(timer.event, gap, timer.jitter, timer.timeout)
 
     # --- restic ---
 

@@ -12,6 +12,9 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import Any
 
+from daffathan_backup._backup.durations import parse_duration
+from daffathan_backup._backup.objectives import Objective, parse_objectives
+
 # The first with --stdin-from-command, without which a dump that dies half-way is stored as if it were whole.
 MINIMUM_RESTIC = (0, 17, 0)
 
@@ -52,6 +55,7 @@ class App:
     name: str
     database: Database | None
     volumes: tuple[str, ...]
+    objectives: tuple[Objective, ...] = ()
 
     @property
     def items(self) -> tuple[Item, ...]:
@@ -67,6 +71,15 @@ class Retention:
 
 
 @dataclass(frozen=True)
+class Timer:
+    """When systemd starts a run: calendar event, and in seconds how much later, and when a run is ended."""
+
+    event: str
+    jitter: int
+    timeout: int
+
+
+@dataclass(frozen=True)
 class Config:
     host: str
     restic: str
@@ -79,6 +92,8 @@ class Config:
     prune: bool
     check_interval_days: int
     check_read_percent: int
+    timer: Timer
+    metrics_file: str | None
     apps: tuple[App, ...]
 
     def app(self, name: str) -> App:
@@ -95,6 +110,7 @@ def parse_config(data: Any) -> Config:
     """The configuration as it stands in backup.json; BackupError names the key, the value and the remedy."""
     top = _Table(data, "backup.json")
     retention = _Table(top.take("retention", dict), "retention")
+    timer = _Table(top.take("timer", dict), "timer")
     config = Config(
         host=top.take("host", str),
         restic=top.take("restic", str, pattern=ABSOLUTE_PATH),
@@ -107,9 +123,12 @@ def parse_config(data: Any) -> Config:
         prune=top.take("prune", bool),
         check_interval_days=top.take("check_interval_days", int, least=1),
         check_read_percent=top.take("check_read_percent", int),
+        timer=Timer(timer.take("event", str), *(_parse_span(timer, key) for key in ("jitter", "timeout"))),
+        metrics_file=top.take("metrics_file", str, default=None, pattern=ABSOLUTE_PATH),
         apps=tuple(_parse_app(entry, index) for index, entry in enumerate(top.take("apps", list))),
     )
     retention.finish()
+    timer.finish()
     top.finish()
     if not any(asdict(config.retention).values()):
         raise BackupError(
@@ -125,7 +144,8 @@ def parse_config(data: Any) -> Config:
 def _parse_app(data: Any, index: int) -> App:
     entry = _Table(data, f"apps[{index}]")
     name = entry.take("name", str, pattern=APP_NAME)
-    table = _Table(entry.take("backup", dict), f"apps[{name}].backup")
+    backup = entry.take("backup", dict)
+    table = _Table(backup, f"apps[{name}].backup")
     entry.finish()
     volumes = table.take("volumes", list, default=[])
     for volume in volumes:
@@ -134,10 +154,27 @@ def _parse_app(data: Any, index: int) -> App:
         if volumes.count(volume) > 1:
             raise BackupError(f"{table.path}.volumes: {volume!r} is named twice; name it once.")
     database = table.take("database", dict, default=None)
+    _take_objectives(table)
     table.finish()
     if database is None and not volumes:
         raise BackupError(f"{table.path} names neither a database nor volumes; name one, or remove `backup`.")
-    return App(name, _parse_database(database, table.path) if database is not None else None, tuple(volumes))
+    parsed = _parse_database(database, table.path) if database is not None else None
+    try:
+        return App(name, parsed, tuple(volumes), parse_objectives(name, backup))
+    except ValueError as error:
+        raise BackupError(str(error)) from None
+
+
+def _take_objectives(table: _Table) -> None:
+    for key in ("rpo", "rto"):
+        table.take(key, str, default=None)
+
+
+def _parse_span(table: _Table, key: str) -> int:
+    try:
+        return parse_duration(table.take(key, str), f"{table.path}.{key}", unit=False)
+    except ValueError as error:
+        raise BackupError(str(error)) from None
 
 
 def _parse_database(data: Any, parent: str) -> Database:
@@ -153,6 +190,7 @@ def _parse_database(data: Any, parent: str) -> Database:
         user=table.take("user", str, default=name, pattern=DATABASE_NAME),
         password_file=table.take("password_file", str, default=None, pattern=ABSOLUTE_PATH),
     )
+    _take_objectives(table)
     table.finish()
     return database
 

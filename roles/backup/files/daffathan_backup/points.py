@@ -23,6 +23,7 @@ from daffathan_backup.model import (
     BackupError,
     Item,
     Retention,
+    iso_time,
     parse_time,
     show_size,
     show_time,
@@ -89,6 +90,11 @@ def point_id(now: datetime) -> str:
     return now.astimezone(timezone.utc).strftime("%Y%m%dt%H%M%Sz")
 
 
+def point_time(point: str) -> datetime:
+    """When the point of this id was begun."""
+    return datetime.strptime(point, "%Y%m%dt%H%M%Sz").replace(tzinfo=timezone.utc)
+
+
 def check_labels(reason: str, release: str | None) -> None:
     """Refuse what a point on an occasion cannot be labelled with; a comma would begin another label."""
     for option, value, pattern in (("reason", reason, REASON), ("release", release, RELEASE)):
@@ -151,6 +157,17 @@ def select_point(found: Iterable[Point], app: str, wanted: str) -> Point:
             f"and is not restored. Choose a complete one: {remedy}"
         )
     return matches[0]
+
+
+def recoverable(found: Iterable[Point]) -> dict[str, dict[str, dict[str, Any]]]:
+    """By app and item how many complete points there are, and the times of the oldest and the newest."""
+    told: dict[str, dict[str, dict[str, Any]]] = {}
+    for point in sorted(found, key=lambda point: point.time):
+        for item in point.items if point.complete else ():
+            one = {"oldest": iso_time(point.time), "points": 0}
+            entry = told.setdefault(point.app, {}).setdefault(f"{item.kind}/{item.name}", one)
+            entry.update(newest=iso_time(point.time), points=entry["points"] + 1)
+    return told
 
 
 def expired(found: Sequence[Point], retention: Retention, now: datetime) -> tuple[Point, ...]:

@@ -10,18 +10,20 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from daffathan_backup._backup.objectives import Measure
 from daffathan_backup.backup import back_up, now
 from daffathan_backup.engines import ENGINES
 from daffathan_backup.host import Completed, Host
 from daffathan_backup.model import App, BackupError, iso_time, show_size
 from daffathan_backup.points import SAFETY, Point, RestoreStep, Snapshot, describe_restore, points
-from daffathan_backup.status import status_after
+from daffathan_backup.status import status_after, status_after_restore
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,11 @@ class Options:
 def restore(host: Host, app: App, point: Point, steps: Sequence[RestoreStep], options: Options) -> dict[str, Any]:
     """Put the items of a point back. Until everything is fetched and examined, nothing on the host is touched."""
     print("\n".join(describe_restore(app, point, steps)), flush=True)
+    measures: dict[str, Measure] = {}
     outcome = {"app": app.name, "point": point.id, "started": iso_time(now()), "safety": None, "error": None}
     try:
         with tempfile.TemporaryDirectory(prefix="restore-", dir=host.state) as staging:
-            _restore(host, app, steps, options, Path(staging), outcome)
+            _restore(host, app, steps, options, Path(staging), outcome, measures)
     except BackupError as error:
         outcome["error"] = str(error)
         raise
@@ -45,7 +48,7 @@ def restore(host: Host, app: App, point: Point, steps: Sequence[RestoreStep], op
         raise
     finally:
         outcome["finished"] = iso_time(now())
-        host.write_status({**host.read_status(), "last_restore": outcome})
+        host.write_status(status_after_restore(host.read_status(), outcome, measures))
     return outcome
 
 
@@ -56,31 +59,42 @@ def _restore(
     options: Options,
     staging: Path,
     outcome: dict[str, Any],
+    measures: dict[str, Measure],
 ) -> None:
     database = next((step for step in steps if step.item.kind == "database"), None)
     volumes = [(step, host.mountpoint(app, step.item.name)) for step in steps if step.item.kind == "volume"]
     dump = staging / "database"
     expected: set[str] = set()
+    began = time.monotonic()
     if database:
         _fetch(host, database.snapshot, dump)
         expected = _examine(host, app, dump)
         print(f"{database.item}: dump fetched and read, {len(expected)} tables", flush=True)
         _rehearse(host, app, dump)
+    prepared = time.monotonic() - began
     if options.safety:
         outcome["safety"] = _save_current(host, app)
     try:
         if database:
+            began = time.monotonic()
             _load(host, app, dump, outcome["safety"], staging)
             _verify(host, app, expected)
+            measures[_id(database)] = Measure(database.snapshot.size, round(prepared + time.monotonic() - began, 1))
             print(f"{database.item}: restored, all {len(expected)} tables are there", flush=True)
         for step, mountpoint in volumes:
+            began = time.monotonic()
             delete = ["--delete"] if options.exact else []
             source = f"{step.snapshot.id}:{step.snapshot.path}"
             host.restic("restore", "--quiet", "--json", "--verify", *delete, "--target", mountpoint, source)
+            measures[_id(step)] = Measure(step.snapshot.size, round(time.monotonic() - began, 1))
             print(f"{step.item}: restored, content verified", flush=True)
     except BackupError as error:
         back = f" The state before is backup {outcome['safety']}." if outcome["safety"] else ""
         raise BackupError(f"{error}{back}") from None
+
+
+def _id(step: RestoreStep) -> str:
+    return f"{step.item.kind}/{step.item.name}"
 
 
 def _fetch(host: Host, snapshot: Snapshot, target: Path) -> None:

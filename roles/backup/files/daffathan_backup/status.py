@@ -11,8 +11,11 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from daffathan_backup.model import Config, parse_time
-from daffathan_backup.points import REGULAR
+from daffathan_backup._backup.durations import show_duration
+from daffathan_backup._backup.objectives import Measure, assess, parse_known
+from daffathan_backup._backup.schedule import Schedule
+from daffathan_backup.model import Config, iso_time, parse_time
+from daffathan_backup.points import REGULAR, point_time
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,33 @@ def status_after(status: Mapping[str, Any], result: AppResult) -> dict[str, Any]
 
 def status_after_point(status: Mapping[str, Any], result: AppResult) -> dict[str, Any]:
     """The status with a point that was made on an occasion, which makes no failed schedule good and no good one bad."""
-    return _with(status, result.app, {"last_point": _told(result)})
+    changes: dict[str, Any] = {"last_point": _told(result)}
+    if result.ok:
+        known = dict(status.get("apps", {}).get(result.app, {}).get("recoverable", {}))
+        for item in result.items:
+            time, before = iso_time(point_time(result.point)), known.get(f"{item.kind}/{item.name}", {})
+            counted = {"points": before.get("points", 0) + 1, "newest": time}
+            known[f"{item.kind}/{item.name}"] = {"oldest": time, **before, **counted}
+        changes["recoverable"] = known
+    return _with(status, result.app, changes)
+
+
+def status_after_listing(status: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    """The status with what the repository holds; an app of which it holds nothing has nothing."""
+    changed = dict(status)
+    for app in {*status.get("apps", {}), *found}:
+        changed = _with(changed, app, {"recoverable": found.get(app, {})})
+    return changed
+
+
+def status_after_restore(
+    status: Mapping[str, Any], outcome: Mapping[str, Any], measures: Mapping[str, Measure]
+) -> dict[str, Any]:
+    """The status with a restore, and how long each item took that was restored."""
+    app = outcome["app"]
+    restores = {**status.get("apps", {}).get(app, {}).get("restores", {})}
+    restores.update({item: asdict(measure) for item, measure in measures.items()})
+    return _with({**status, "last_restore": dict(outcome)}, app, {"restores": restores})
 
 
 def _told(result: AppResult) -> dict[str, Any]:
@@ -72,7 +101,9 @@ def _with(status: Mapping[str, Any], app: str, changes: Mapping[str, Any]) -> di
     return {**status, "apps": {**apps, app: {**apps.get(app, {}), **changes}}}
 
 
-def view_status(status: Mapping[str, Any], config: Config, now: datetime, *, running: bool) -> dict[str, Any]:
+def view_status(
+    status: Mapping[str, Any], config: Config, schedule: Schedule, now: datetime, *, running: bool
+) -> dict[str, Any]:
     """What `status --json` prints: the recorded facts, judged."""
     recorded = status.get("apps", {})
     apps: dict[str, Any] = {}
@@ -81,6 +112,8 @@ def view_status(status: Mapping[str, Any], config: Config, now: datetime, *, run
         attempt, success = entry.get("last_attempt"), entry.get("last_success")
         entry["state"] = "never" if attempt is None else "failed" if attempt["error"] else "ok"
         entry["age_seconds"] = int((now - parse_time(success["finished"])).total_seconds()) if success else None
+        known = parse_known(entry)
+        entry["objectives"] = [assess(objective, schedule, known).to_json() for objective in app.objectives]
         apps[app.name] = entry
     states = {entry["state"] for entry in apps.values()}
     interrupted = status.get("started") is not None and not running
@@ -100,10 +133,22 @@ def view_status(status: Mapping[str, Any], config: Config, now: datetime, *, run
         "repository": config.repository,
         "password_file": config.password_file,
         "error": status.get("error"),
+        "finished": status.get("finished"),
         "check": status.get("check"),
         "last_restore": status.get("last_restore"),
         "apps": apps,
     }
+
+
+def describe_objective(told: Mapping[str, Any]) -> str:
+    """One objective of the view, in one line."""
+    rpo = show_duration(told["rpo_worst"]) if told["rpo_worst"] is not None else "without a bound"
+    rto = show_duration(told["rto_expected"]) if told["rto_expected"] is not None else "not known yet"
+    parts = []
+    for key, text in (("rpo", f"RPO {rpo} at worst"), ("rto", f"RTO {rto} expected")):
+        declared, verdict = told[key], "met" if told[f"{key}_met"] else "NOT MET"
+        parts.append(text + (f" (declared {show_duration(declared)}: {verdict})" if declared is not None else ""))
+    return f"{', '.join(told['items'])}: {', '.join(parts)}"
 
 
 def check_due(status: Mapping[str, Any], interval_days: int, now: datetime) -> bool:

@@ -21,5 +21,7 @@ CONFIG: dict[str, Any] = {
     "prune": True,
     "check_interval_days": 7,
     "check_read_percent": 5,
+    "timer": {"event": "*-*-* 03:00:00", "jitter": "30m", "timeout": "12h"},
+    "metrics_file": "/var/lib/prometheus/node-exporter/daffathan_backup.prom",
     "apps": [{"name": "labs", "backup": {"database": DATABASE, "volumes": ["uploads", "media"]}}],
 }

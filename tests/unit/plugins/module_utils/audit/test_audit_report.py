@@ -14,7 +14,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from ansible_collections.daffathan.platform.plugins.module_utils._audit import deliver, metrics, report, sarif
+from ansible_collections.daffathan.platform.plugins.module_utils._audit import deliver, report, sarif
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.model import (
     SEVERITIES,
     Finding,
@@ -23,6 +23,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._audit.model im
     finding,
     ordered,
 )
+from ansible_collections.daffathan.platform.plugins.module_utils._common import prometheus
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -220,7 +221,7 @@ def test_success_follows_the_threshold() -> None:
 
 @given(texts)
 def test_a_label_reads_back_as_it_was(text: str) -> None:
-    line = f'name{{label="{metrics.escape(text)}"}} 1'
+    line = f'name{{label="{prometheus.escape(text)}"}} 1'
     assert "\n" not in line
     ((_, labels),) = samples(line)
     assert labels == (("label", text),)

@@ -22,6 +22,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._backup.model i
     explain,
     lacking,
     parse_list,
+    parse_objectives_of,
     parse_point,
     parse_request,
 )
@@ -139,3 +140,14 @@ def test_points_are_listed_with_their_ages() -> None:
     assert point["snapshots"] == {"database/labs": "a"}
     with pytest.raises(BackupError, match="cannot be read"):
         parse_list("Fatal", datetime.now(timezone.utc))
+
+
+def test_objectives_are_those_of_one_app_or_of_all() -> None:
+    status = json.dumps(
+        {"apps": {"labs": {"objectives": [{"rpo": 1}]}, "shop": {"objectives": [{"rpo": 2}, {"rpo": 3}]}}}
+    )
+    assert parse_objectives_of(status, None) == [{"rpo": 1}, {"rpo": 2}, {"rpo": 3}]
+    assert parse_objectives_of(status, "shop") == [{"rpo": 2}, {"rpo": 3}]
+    older = json.dumps({"apps": {"labs": {}}})
+    with pytest.raises(BackupError, match="'objectives'.*Run role"):
+        parse_objectives_of(older, None)
