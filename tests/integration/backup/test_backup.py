@@ -209,7 +209,8 @@ def test_metrics_tell_the_last_recoverable_point_of_each_item(host: Host) -> Non
     assert told['daffathan_backup_success{app="labs"}'] == told["daffathan_backup_run_success"] == 1
     made = point(host)
     later = metrics(host)
-    assert later[recoverable % ITEMS[0]] == datetime.fromisoformat(made["point"]["time"]).timestamp()
+    began = datetime.strptime(made["point"]["id"] + "+0000", "%Y%m%dt%H%M%Sz%z")
+    assert later[recoverable % ITEMS[0]] == began.timestamp()
     assert later[recoverable % ITEMS[1]] == told[recoverable % ITEMS[1]]
 
 
