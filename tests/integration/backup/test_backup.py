@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -191,6 +192,12 @@ def test_a_deleted_row_and_a_deleted_file_come_back(host: Host) -> None:
 
     # What the restore replaced is a backup of its own, and is not the latest one.
     safety = status(host)["last_restore"]["safety"]
+    early = host.play("restore", "--check", app="labs", at="2026-01-01T00:00:00Z")
+    assert early.rc != 0
+    between = re.search(r"between (\S+Z) and (\S+Z)\.", " ".join(early.output.split()))
+    assert between is not None, early.output[-4000:]
+    for time, expected in zip(between.groups(), (point["point"], safety)):
+        assert f"backup {expected} of" in host.run(COMMAND, "restore", "--app", "labs", "--at", time, "--dry-run")
     host.run(COMMAND, "restore", "--app", "labs", "--snapshot", safety, "--database")
     assert sql(host, "SELECT count(*) FROM items") == "4900"
     exact = host.play("restore", app="labs", confirm="labs", snapshot=point["point"], exact=True)

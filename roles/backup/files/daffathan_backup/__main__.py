@@ -19,8 +19,19 @@ from typing import Any
 from daffathan_backup import backup
 from daffathan_backup.host import Host, load_config, write_atomic
 from daffathan_backup.metrics import render
-from daffathan_backup.model import BackupError, iso_time, show_size, show_time
-from daffathan_backup.points import check_labels, describe_restore, describe_run, plan_restore, points, select_point
+from daffathan_backup.model import BackupError, iso_time, parse_time, show_size, show_time
+from daffathan_backup.points import (
+    Point,
+    RestoreStep,
+    check_labels,
+    describe_restore,
+    describe_run,
+    plan_restore,
+    points,
+    select_point,
+    select_time,
+    wanted_items,
+)
 from daffathan_backup.restore import Options, restore
 from daffathan_backup.status import describe_objective, view_status
 
@@ -54,7 +65,9 @@ def parser() -> argparse.ArgumentParser:
     show.add_argument("--json", action="store_true")
     back = verbs.add_parser("restore", help="put back a backup of an app; the present state is backed up first")
     back.add_argument("--app", required=True)
-    back.add_argument("--snapshot", default="latest", help="id of a backup or of one of its snapshots (latest)")
+    which = back.add_mutually_exclusive_group()
+    which.add_argument("--snapshot", default="latest", help="id of a backup or of one of its snapshots (latest)")
+    which.add_argument("--at", metavar="TIME", help="the last backup that ended by then, as 2026-01-31T03:00:00Z")
     back.add_argument("--database", action="store_true", help="only the database")
     back.add_argument("--volumes", action="store_true", help="only the volumes")
     back.add_argument("--exact", action="store_true", help="also delete files that the backup does not hold")
@@ -137,15 +150,23 @@ def do_list(host: Host, options: argparse.Namespace) -> int:
 
 def do_restore(host: Host, options: argparse.Namespace) -> int:
     app = host.config.app(options.app)
+    wanted = wanted_items(app, database=options.database, volumes=options.volumes)
+    at = parse_time(options.at) if options.at else None
+
+    def planned() -> tuple[Point, Sequence[RestoreStep]]:
+        found, now = points(host.snapshots(app.name)), backup.now()
+        point = (
+            select_point(found, app.name, options.snapshot) if at is None else select_time(found, app, at, wanted, now)
+        )
+        steps = plan_restore(app, point, wanted)
+        print("\n".join(describe_restore(app, point, steps, now=now, at=at)), flush=True)
+        return point, steps
+
     if options.dry_run:
-        point = select_point(points(host.snapshots(app.name)), app.name, options.snapshot)
-        steps = plan_restore(app, point, database=options.database, volumes=options.volumes)
-        print("\n".join(describe_restore(app, point, steps)))
+        planned()
         return 0
     with host.lock(WAIT):
-        point = select_point(points(host.snapshots(app.name)), app.name, options.snapshot)
-        steps = plan_restore(app, point, database=options.database, volumes=options.volumes)
-        restore(host, app, point, steps, Options(exact=options.exact, safety=not options.no_safety))
+        restore(host, app, *planned(), Options(exact=options.exact, safety=not options.no_safety))
     return 0
 
 

@@ -167,7 +167,8 @@ def _summary(output: str) -> dict[str, Any]:
 def forget_expired(host: Host) -> Sequence[Point]:
     """Remove the points that retention lets go, whole points only; returns the others."""
     found = points(host.snapshots())
-    gone = expired(found, host.config.retention, now()) if host.config.prune else ()
+    own = {app.name: app.retention for app in host.config.apps if app.retention is not None}
+    gone = expired(found, host.config.retention, now(), own) if host.config.prune else ()
     if gone:
         ids = [snapshot.id for point in gone for snapshot in point.snapshots]
         host.restic("forget", "--quiet", "--prune", *ids)

@@ -30,6 +30,9 @@ class BackupError(Exception):
     """Something the operator has to know; the message says what to do."""
 
 
+PERIODS = ("daily", "weekly", "monthly")
+
+
 @dataclass(frozen=True)
 class Database:
     service: str
@@ -51,23 +54,24 @@ class Item:
 
 
 @dataclass(frozen=True)
+class Retention:
+    daily: int
+    weekly: int
+    monthly: int
+
+
+@dataclass(frozen=True)
 class App:
     name: str
     database: Database | None
     volumes: tuple[str, ...]
     objectives: tuple[Objective, ...] = ()
+    retention: Retention | None = None
 
     @property
     def items(self) -> tuple[Item, ...]:
         database = (Item("database", self.database.name),) if self.database else ()
         return database + tuple(Item("volume", name) for name in self.volumes)
-
-
-@dataclass(frozen=True)
-class Retention:
-    daily: int
-    weekly: int
-    monthly: int
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,7 @@ class Config:
 def parse_config(data: Any) -> Config:
     """The configuration as it stands in backup.json; BackupError names the key, the value and the remedy."""
     top = _Table(data, "backup.json")
-    retention = _Table(top.take("retention", dict), "retention")
+    kept = _parse_retention(_Table(top.take("retention", dict), "retention"))
     timer = _Table(top.take("timer", dict), "timer")
     config = Config(
         host=top.take("host", str),
@@ -119,21 +123,16 @@ def parse_config(data: Any) -> Config:
         credentials_file=top.take("credentials_file", str, pattern=ABSOLUTE_PATH),
         state_directory=top.take("state_directory", str, pattern=ABSOLUTE_PATH),
         cache_directory=top.take("cache_directory", str, pattern=ABSOLUTE_PATH),
-        retention=Retention(*(retention.take(key, int) for key in ("daily", "weekly", "monthly"))),
+        retention=kept,
         prune=top.take("prune", bool),
         check_interval_days=top.take("check_interval_days", int, least=1),
         check_read_percent=top.take("check_read_percent", int),
         timer=Timer(timer.take("event", str), *(_parse_span(timer, key) for key in ("jitter", "timeout"))),
         metrics_file=top.take("metrics_file", str, default=None, pattern=ABSOLUTE_PATH),
-        apps=tuple(_parse_app(entry, index) for index, entry in enumerate(top.take("apps", list))),
+        apps=tuple(_parse_app(entry, index, kept) for index, entry in enumerate(top.take("apps", list))),
     )
-    retention.finish()
     timer.finish()
     top.finish()
-    if not any(asdict(config.retention).values()):
-        raise BackupError(
-            "retention: all of daily, weekly and monthly are 0, which would keep nothing; set one above 0."
-        )
     names = [app.name for app in config.apps]
     for name in names:
         if names.count(name) > 1:
@@ -141,7 +140,18 @@ def parse_config(data: Any) -> Config:
     return config
 
 
-def _parse_app(data: Any, index: int) -> App:
+def _parse_retention(table: _Table, default: Retention | None = None) -> Retention:
+    counts = {key: {} if default is None else {"default": getattr(default, key)} for key in PERIODS}
+    retention = Retention(*(table.take(key, int, **counts[key]) for key in PERIODS))
+    table.finish()
+    if not any(asdict(retention).values()):
+        raise BackupError(
+            f"{table.path}: all of daily, weekly and monthly are 0, which would keep nothing; set one above 0."
+        )
+    return retention
+
+
+def _parse_app(data: Any, index: int, kept: Retention) -> App:
     entry = _Table(data, f"apps[{index}]")
     name = entry.take("name", str, pattern=APP_NAME)
     backup = entry.take("backup", dict)
@@ -154,13 +164,15 @@ def _parse_app(data: Any, index: int) -> App:
         if volumes.count(volume) > 1:
             raise BackupError(f"{table.path}.volumes: {volume!r} is named twice; name it once.")
     database = table.take("database", dict, default=None)
+    retention = table.take("retention", dict, default=None)
     _take_objectives(table)
     table.finish()
     if database is None and not volumes:
         raise BackupError(f"{table.path} names neither a database nor volumes; name one, or remove `backup`.")
     parsed = _parse_database(database, table.path) if database is not None else None
+    own = _parse_retention(_Table(retention, f"{table.path}.retention"), kept) if retention is not None else None
     try:
-        return App(name, parsed, tuple(volumes), parse_objectives(name, backup))
+        return App(name, parsed, tuple(volumes), parse_objectives(name, backup), own)
     except ValueError as error:
         raise BackupError(str(error)) from None
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from daffathan_backup._backup.durations import show_duration
 from daffathan_backup.model import (
     REASON,
     RELEASE,
@@ -80,6 +81,11 @@ class Point:
     def items(self) -> dict[Item, Snapshot]:
         """The newest snapshot of each item: an attempt that was repeated leaves an older one behind."""
         return {s.item: s for s in sorted(self.snapshots, key=lambda s: s.time) if s.item.kind != "manifest"}
+
+    @property
+    def ended(self) -> datetime:
+        """When the last of it was begun to be stored. In a complete point that is the manifest, behind all data."""
+        return max(snapshot.time for snapshot in self.snapshots)
 
     @property
     def size(self) -> int:
@@ -170,8 +176,32 @@ def recoverable(found: Iterable[Point]) -> dict[str, dict[str, dict[str, Any]]]:
     return told
 
 
-def expired(found: Sequence[Point], retention: Retention, now: datetime) -> tuple[Point, ...]:
-    """The points that retention lets go, whole points only.
+def select_time(found: Iterable[Point], app: App, wanted: datetime, parts: Sequence[Item], now: datetime) -> Point:
+    """The newest complete point of these items that ended by then, so that nothing younger is in it."""
+    whole = [point for point in found if point.app == app.name and point.complete and {*parts} <= {*point.items}]
+    if not whole:
+        what = ", ".join(str(item) for item in parts)
+        raise BackupError(f"There is no complete backup of app {app.name!r} that holds {what}.")
+    # To the second, so that the time which is named here can be asked for.
+    times = [point.ended.replace(microsecond=0) + timedelta(seconds=1) for point in whole]
+    if wanted > now:
+        raise BackupError(
+            f"at: {show_time(wanted)} has not come yet. The last that app {app.name!r} can be taken back to is "
+            f"{iso_time(times[-1])}."
+        )
+    older = [point for point in whole if point.ended <= wanted]
+    if not older:
+        raise BackupError(
+            f"at: {show_time(wanted)} is before the oldest backup of app {app.name!r} that holds all of it. It can be "
+            f"taken back to what it was between {iso_time(times[0])} and {iso_time(times[-1])}."
+        )
+    return max(older, key=lambda point: point.ended)
+
+
+def expired(
+    found: Sequence[Point], retention: Retention, now: datetime, own_retention: Mapping[str, Retention] | None = None
+) -> tuple[Point, ...]:
+    """The points that retention lets go, whole points only; apps may have a retention of their own.
 
     Per app stay the newest complete point of each kept day, week and month, and whatever is recent. The last point that
     was made for a release is the way back from it, however old it is.
@@ -179,7 +209,7 @@ def expired(found: Sequence[Point], retention: Retention, now: datetime) -> tupl
     gone: list[Point] = []
     for app in sorted({point.app for point in found}):
         own = [point for point in found if point.app == app]
-        kept = _kept([point for point in own if point.regular], retention)
+        kept = _kept([point for point in own if point.regular], (own_retention or {}).get(app, retention))
         kept.update([point.id for point in own if point.complete and point.release][-1:])
         for point in own:
             if not point.complete:
@@ -208,13 +238,18 @@ class RestoreStep:
     snapshot: Snapshot
 
 
-def plan_restore(app: App, point: Point, *, database: bool, volumes: bool) -> tuple[RestoreStep, ...]:
-    """What comes back from a point, database first; neither part named means both."""
+def wanted_items(app: App, *, database: bool, volumes: bool) -> tuple[Item, ...]:
+    """What is to come back, database first; neither part named means both."""
     everything = database == volumes
     wanted = [item for item in app.items if everything or item.kind == ("database" if database else "volume")]
     if not wanted:
         part = "database" if database else "volumes"
         raise BackupError(f"App {app.name!r} has no {part} in its `backup:`; leave the choice of parts away.")
+    return tuple(wanted)
+
+
+def plan_restore(app: App, point: Point, wanted: Sequence[Item]) -> tuple[RestoreStep, ...]:
+    """Where each item comes from."""
     missing = [str(item) for item in wanted if item not in point.items]
     if missing:
         has = ", ".join(str(item) for item in point.items) or "nothing"
@@ -225,9 +260,16 @@ def plan_restore(app: App, point: Point, *, database: bool, volumes: bool) -> tu
     return tuple(RestoreStep(item, point.items[item]) for item in wanted)
 
 
-def describe_restore(app: App, point: Point, steps: Sequence[RestoreStep]) -> list[str]:
+def describe_restore(
+    app: App, point: Point, steps: Sequence[RestoreStep], *, now: datetime, at: datetime | None = None
+) -> list[str]:
+    """What a restore does, and what it costs: everything that was written since the backup began."""
     age = f"backup {point.id} of {show_time(point.time)} ({point.reason})"
     lines = [f"app {app.name}: restore from {age}"]
+    lines.append(f"  what was written in the last {show_duration((now - point.time).total_seconds())} will be gone")
+    if at is not None:
+        before = show_duration((at - point.time).total_seconds())
+        lines.append(f"  the data are {before} older than {show_time(at)}, the time asked for")
     for step in steps:
         target = f"service {app.database.service}" if step.item.kind == "database" and app.database else "its files"
         lines.append(f"  {step.item} -> {target}: snapshot {step.snapshot.id[:8]}, {show_size(step.snapshot.size)}")

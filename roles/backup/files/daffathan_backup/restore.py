@@ -22,7 +22,7 @@ from daffathan_backup.backup import back_up, now
 from daffathan_backup.engines import ENGINES
 from daffathan_backup.host import Completed, Host
 from daffathan_backup.model import App, BackupError, iso_time, show_size
-from daffathan_backup.points import SAFETY, Point, RestoreStep, Snapshot, describe_restore, points
+from daffathan_backup.points import SAFETY, Point, RestoreStep, Snapshot, points
 from daffathan_backup.status import status_after, status_after_restore
 
 
@@ -34,7 +34,6 @@ class Options:
 
 def restore(host: Host, app: App, point: Point, steps: Sequence[RestoreStep], options: Options) -> dict[str, Any]:
     """Put the items of a point back. Until everything is fetched and examined, nothing on the host is touched."""
-    print("\n".join(describe_restore(app, point, steps)), flush=True)
     measures: dict[str, Measure] = {}
     outcome = {"app": app.name, "point": point.id, "started": iso_time(now()), "safety": None, "error": None}
     try:

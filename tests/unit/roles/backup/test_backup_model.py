@@ -12,6 +12,7 @@ import pytest
 from daffathan_backup.model import (
     BackupError,
     Item,
+    Retention,
     iso_time,
     parse_config,
     parse_time,
@@ -48,6 +49,12 @@ def test_a_database_user_is_by_default_named_as_the_database() -> None:
     assert app.database.user == "labs"
 
 
+def test_an_app_keeps_what_it_says_and_for_the_rest_what_all_keep() -> None:
+    app = parse_config(changed("apps", 0, "backup", "retention", value={"daily": 30})).app("labs")
+    assert app.retention == Retention(30, 4, 6)
+    assert parse_config(CONFIG).app("labs").retention is None
+
+
 def test_no_app_at_all_is_a_valid_configuration() -> None:
     assert parse_config(changed("apps", value=[])).apps == ()
 
@@ -76,6 +83,15 @@ def test_an_unknown_app_is_refused_with_the_known_ones() -> None:
         (("retention", "daily"), "7", "retention.daily: '7' is not of type int"),
         (("retention", "daily"), True, "retention.daily: True is not of type int"),
         (("retention",), {"daily": 0, "weekly": 0, "monthly": 0}, "would keep nothing"),
+        (("apps", 0, "backup", "retention"), {"hourly": 1}, r"apps\[labs\].backup.retention: unknown keys hourly"),
+        (
+            ("apps", 0, "backup", "retention"),
+            {"daily": 0, "weekly": 0, "monthly": 0},
+            r"backup.retention: all of daily",
+        ),
+        (("apps", 0, "backup", "rpo"), "15", r"apps\[labs\].backup.rpo is 15, which is no time span"),
+        (("apps", 0, "backup", "database", "rto"), 15, r"apps\[labs\].backup.database.rto: 15 is not of type str"),
+        (("timer", "timeout"), "soon", "timer.timeout is soon, which is no time span"),
         (("check_interval_days",), 0, "check_interval_days: 0 is too small"),
         (("repositry",), "/x", "unknown keys repositry"),
         (("restic",), "restic", "'restic' is not allowed"),

@@ -5,11 +5,12 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from daffathan_backup.model import App, BackupError, Database, Item, Retention
+from daffathan_backup.model import App, BackupError, Database, Item, Retention, parse_time
 from daffathan_backup.points import (
     OCCASION_KEPT,
     RECENT_KEPT,
@@ -22,7 +23,9 @@ from daffathan_backup.points import (
     point_id,
     points,
     select_point,
+    select_time,
     tags,
+    wanted_items,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -137,31 +140,86 @@ def test_an_incomplete_point_is_not_restored_even_by_name() -> None:
 
 def test_a_plan_restores_the_database_first_and_says_what() -> None:
     (point,) = found(run(NOW))
-    steps = plan_restore(APP, point, database=False, volumes=False)
+    steps = plan_restore(APP, point, wanted_items(APP, database=False, volumes=False))
     assert [step.item for step in steps] == [DATABASE, VOLUME]
-    text = "\n".join(describe_restore(APP, point, steps))
-    for part in ("20261121t120000z", "2026-11-21 12:00:00 UTC", "service db", "10 B", point.items[VOLUME].id[:8]):
+    at, now = NOW + timedelta(minutes=5), NOW + timedelta(hours=2)
+    text = "\n".join(describe_restore(APP, point, steps, now=now, at=at))
+    for part in (
+        "what was written in the last 2h will be gone",
+        "the data are 5m older than 2026-11-21 12:05:00 UTC, the time asked for",
+        "20261121t120000z",
+        "2026-11-21 12:00:00 UTC",
+        "service db",
+        "10 B",
+        point.items[VOLUME].id[:8],
+    ):
         assert part in text
 
 
 @pytest.mark.parametrize(("part", "item"), [("database", DATABASE), ("volumes", VOLUME)])
 def test_one_part_can_be_restored_alone(part: str, item: Item) -> None:
-    (point,) = found(run(NOW))
     chosen = {"database": False, "volumes": False, part: True}
-    assert [step.item for step in plan_restore(APP, point, **chosen)] == [item]
+    assert wanted_items(APP, **chosen) == (item,)
 
 
 def test_a_point_that_lacks_an_item_is_refused() -> None:
     (point,) = found([entry(NOW, DATABASE), entry(NOW, MANIFEST)])
     with pytest.raises(BackupError, match=r"does not hold volume uploads \(it holds database labs\)"):
-        plan_restore(APP, point, database=False, volumes=False)
-    assert plan_restore(APP, point, database=True, volumes=False)
+        plan_restore(APP, point, [DATABASE, VOLUME])
+    assert plan_restore(APP, point, [DATABASE])
 
 
 def test_a_part_the_app_does_not_have_is_refused() -> None:
-    (point,) = found(run(NOW))
     with pytest.raises(BackupError, match="has no database"):
-        plan_restore(App("labs", None, ("uploads",)), point, database=True, volumes=False)
+        wanted_items(App("labs", None, ("uploads",)), database=True, volumes=False)
+
+
+BOTH = [DATABASE, VOLUME]
+
+
+def test_time_means_the_last_point_that_had_ended_by_then() -> None:
+    """What is in a point can be younger than its beginning, but not than its manifest."""
+    torn, good = run(NOW - timedelta(hours=2), complete=False), run(NOW - timedelta(hours=3))
+    long = run(NOW - timedelta(hours=1))
+    long[-1]["time"] = (NOW - timedelta(minutes=10)).isoformat().replace("+00:00", "Z")
+    have = found(good, torn, long, run(NOW, app="shop"))
+    assert select_time(have, APP, NOW - timedelta(minutes=11), BOTH, NOW).time.hour == 9
+    assert select_time(have, APP, NOW - timedelta(minutes=10), BOTH, NOW).time.hour == 11
+    assert select_time(have, APP, NOW, BOTH, NOW).time.hour == 11
+
+
+def test_time_finds_points_of_the_database_alone_for_the_database_alone() -> None:
+    have = found(run(NOW - timedelta(hours=2)), made_for(NOW - timedelta(hours=1), "r1"))
+    assert select_time(have, APP, NOW, [DATABASE], NOW).release == "r1"
+    assert select_time(have, APP, NOW, BOTH, NOW).release is None
+
+
+def test_time_outside_is_refused_with_what_can_be_had() -> None:
+    have = found(run(NOW - timedelta(hours=2)), run(NOW - timedelta(hours=1)))
+    for at, words in (
+        (NOW - timedelta(hours=3), "before the oldest .* between 2026-11-21T10:00:01Z and 2026-11-21T11:00:01Z"),
+        (NOW + timedelta(seconds=1), "has not come yet. The last .* is 2026-11-21T11:00:01Z"),
+    ):
+        with pytest.raises(BackupError, match=words):
+            select_time(have, APP, at, BOTH, NOW)
+    with pytest.raises(BackupError, match="no complete backup of app 'labs' that holds database labs, volume uploads"):
+        select_time(found(made_for(NOW, "r1")), APP, NOW, BOTH, NOW)
+
+
+@given(st.sets(st.integers(0, 500), min_size=1, max_size=20), st.integers(-5, 505))
+def test_time_gives_nothing_younger_and_nothing_older_than_it_has_to(minutes: set[int], asked: int) -> None:
+    have = found(*(run(NOW + timedelta(minutes=minute)) for minute in minutes))
+    at, late = NOW + timedelta(minutes=asked), NOW + timedelta(days=1)
+    best = max((minute for minute in minutes if minute <= asked), default=None)
+    if best is None:
+        with pytest.raises(BackupError) as refused:
+            select_time(have, APP, at, BOTH, late)
+        # What the message names can be had.
+        named = re.findall(r"\d{4}-\S+Z", str(refused.value))
+        assert select_time(have, APP, parse_time(named[0]), BOTH, late) == have[0]
+        assert select_time(have, APP, parse_time(named[1]), BOTH, late) == have[-1]
+    else:
+        assert select_time(have, APP, at, BOTH, late).time == NOW + timedelta(minutes=best)
 
 
 def daily(days: int) -> tuple[Point, ...]:
@@ -184,6 +242,13 @@ def test_retention_keeps_days_weeks_and_months() -> None:
 def test_a_backup_after_the_accident_leaves_the_good_one_of_the_same_day() -> None:
     have = found(run(NOW - timedelta(hours=9)), run(NOW))
     assert expired(have, Retention(7, 4, 6), NOW) == ()
+
+
+def test_an_app_can_have_a_retention_of_its_own() -> None:
+    have = found(*(run(NOW - timedelta(days=day), app=app) for day in range(40) for app in ("labs", "shop")))
+    gone = expired(have, Retention(7, 0, 0), NOW, {"shop": Retention(30, 0, 0)})
+    kept = [point.app for point in have if point not in gone]
+    assert (kept.count("labs"), kept.count("shop")) == (7, 30)
 
 
 def test_two_old_points_of_one_day_become_one() -> None:
