@@ -133,6 +133,12 @@ def test_declaring_what_the_message_says_is_enough() -> None:
     assert problems(told({"rpo": rpo, "rto": rto}, known=known), DAILY) == []
 
 
+@pytest.mark.parametrize(("rpo", "met"), [("131400s", True), ("131399s", False)])
+def test_objective_is_met_to_the_second(rpo: str, met: bool) -> None:
+    (only,) = told({"rpo": rpo})
+    assert (only.rpo_met, problems([only], DAILY) == []) == (met, met)
+
+
 def test_schedule_that_ends_keeps_nothing() -> None:
     once = Schedule("2026-12-01 03:00:00", None, 0, 60)
     (problem,) = problems(told({"rpo": "1w"}, once), once)

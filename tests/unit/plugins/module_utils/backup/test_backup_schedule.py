@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 
 import pytest
+from ansible_collections.daffathan.platform.plugins.module_utils._backup.objectives import PROPOSALS
 from ansible_collections.daffathan.platform.plugins.module_utils._backup.schedule import (
     clock_changes,
     largest_gap,
@@ -56,6 +57,12 @@ def test_longest_time_between_two_runs_is_found(
 ) -> None:
     expected = gap if zone == "UTC" else in_berlin
     assert largest_gap(event, ask, NOW) == (None if expected is None else round(expected * HOUR))
+
+
+def test_proposed_timers_are_as_often_as_they_are_said_to_be(zone: str) -> None:
+    assert {event: largest_gap(event, ask, NOW) for event, *others in PROPOSALS} == {
+        event: gap for event, gap, *others in PROPOSALS
+    }
 
 
 def test_time_until_the_first_run_counts() -> None:
