@@ -68,7 +68,7 @@ class Measure:
 
 @dataclass(frozen=True)
 class Known:
-    """What a host has recorded of an app: by item its last backup and its last restore."""
+    """What a host has recorded of an app: by item its last good backup and its last restore."""
 
     backups: Mapping[str, Measure]
     restores: Mapping[str, Measure]
@@ -140,9 +140,9 @@ def _objective(path: str, app: str, scope: str, items: tuple[Item, ...], declare
 
 def parse_known(entry: Mapping[str, Any]) -> Known:
     """What the status of a host tells of an app; what an older command has written tells less."""
-    items = (entry.get("last_attempt") or {}).get("items") or ()
-    backups = {f"{i['kind']}/{i['name']}": Measure(i["bytes"], i["seconds"]) for i in items if not i["error"]}
-    restores = {key: Measure(**measure) for key, measure in (entry.get("restores") or {}).items()}
+    backups, restores = (
+        {item: Measure(**measure) for item, measure in entry.get(key, {}).items()} for key in ("backups", "restores")
+    )
     return Known(backups, restores)
 
 

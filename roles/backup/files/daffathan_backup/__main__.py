@@ -134,7 +134,7 @@ def do_list(host: Host, options: argparse.Namespace) -> int:
                 "release": point.release,
                 "complete": point.complete,
                 "bytes": point.size,
-                "items": {f"{item.kind}/{item.name}": snapshot.id for item, snapshot in point.items.items()},
+                "items": {item.id: snapshot.id for item, snapshot in point.items.items()},
             }
             for point in found
         ]

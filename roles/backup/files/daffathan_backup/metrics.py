@@ -19,12 +19,12 @@ def render(view: Mapping[str, Any]) -> str:
     items = [
         ({"app": app, "item": item}, facts)
         for app, entry in apps.items()
-        for item, facts in (entry.get("recoverable") or {}).items()
+        for item, facts in entry.get("recoverable", {}).items()
     ]
     stored = [
-        ({"app": app, "item": f"{item['kind']}/{item['name']}"}, item)
+        ({"app": app, "item": item}, measure)
         for app, entry in apps.items()
-        for item in (entry.get("last_attempt") or {}).get("items", ())
+        for item, measure in entry.get("backups", {}).items()
     ]
     scopes = [
         ({"app": app, "scope": objective["scope"]}, objective)
@@ -35,8 +35,8 @@ def render(view: Mapping[str, Any]) -> str:
         *_times("last_recoverable_point", "Time of the newest data that can be restored.", items, "newest"),
         *_times("oldest_recoverable_point", "Time of the oldest data that can be restored.", items, "oldest"),
         *_numbers("recoverable_points", "Complete recovery points.", items, "points"),
-        *_numbers("size_bytes", "Size of the content at the last attempt.", stored, "bytes"),
-        *_numbers("duration_seconds", "How long the last attempt took.", stored, "seconds"),
+        *_numbers("size_bytes", "Size of the content at the last backup of it.", stored, "bytes"),
+        *_numbers("duration_seconds", "How long the last backup of it took.", stored, "seconds"),
         *_family("rpo_objective_seconds", "Data that may be lost, as declared.", _strictest(apps, "rpo")),
         *_family("rpo_worst_seconds", "Data that the schedule can lose.", _strictest(apps, "rpo_worst")),
         *_numbers("rto_objective_seconds", "Time that a restore may take, as declared.", scopes, "rto"),

@@ -52,6 +52,15 @@ class Item:
     def __str__(self) -> str:
         return f"{self.kind} {self.name}"
 
+    @property
+    def id(self) -> str:
+        return item_id(self.kind, self.name)
+
+
+def item_id(kind: str, name: str) -> str:
+    """How an item is named to others."""
+    return f"{kind}/{name}"
+
 
 @dataclass(frozen=True)
 class Retention:

@@ -171,7 +171,7 @@ def recoverable(found: Iterable[Point]) -> dict[str, dict[str, dict[str, Any]]]:
     for point in sorted(found, key=lambda point: point.time):
         for item in point.items if point.complete else ():
             one = {"oldest": iso_time(point.time), "points": 0}
-            entry = told.setdefault(point.app, {}).setdefault(f"{item.kind}/{item.name}", one)
+            entry = told.setdefault(point.app, {}).setdefault(item.id, one)
             entry.update(newest=iso_time(point.time), points=entry["points"] + 1)
     return told
 

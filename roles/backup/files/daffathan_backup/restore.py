@@ -78,22 +78,18 @@ def _restore(
             began = time.monotonic()
             _load(host, app, dump, outcome["safety"], staging)
             _verify(host, app, expected)
-            measures[_id(database)] = Measure(database.snapshot.size, round(prepared + time.monotonic() - began, 1))
+            measures[database.item.id] = Measure(database.snapshot.size, round(prepared + time.monotonic() - began, 1))
             print(f"{database.item}: restored, all {len(expected)} tables are there", flush=True)
         for step, mountpoint in volumes:
             began = time.monotonic()
             delete = ["--delete"] if options.exact else []
             source = f"{step.snapshot.id}:{step.snapshot.path}"
             host.restic("restore", "--quiet", "--json", "--verify", *delete, "--target", mountpoint, source)
-            measures[_id(step)] = Measure(step.snapshot.size, round(time.monotonic() - began, 1))
+            measures[step.item.id] = Measure(step.snapshot.size, round(time.monotonic() - began, 1))
             print(f"{step.item}: restored, content verified", flush=True)
     except BackupError as error:
         back = f" The state before is backup {outcome['safety']}." if outcome["safety"] else ""
         raise BackupError(f"{error}{back}") from None
-
-
-def _id(step: RestoreStep) -> str:
-    return f"{step.item.kind}/{step.item.name}"
 
 
 def _fetch(host: Host, snapshot: Snapshot, target: Path) -> None:

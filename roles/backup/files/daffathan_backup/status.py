@@ -14,7 +14,7 @@ from typing import Any
 from daffathan_backup._backup.durations import show_duration
 from daffathan_backup._backup.objectives import Measure, assess, parse_known
 from daffathan_backup._backup.schedule import Schedule
-from daffathan_backup.model import Config, iso_time, parse_time
+from daffathan_backup.model import Config, iso_time, item_id, parse_time
 from daffathan_backup.points import REGULAR, point_time
 
 
@@ -26,6 +26,10 @@ class ItemResult:
     bytes: int
     seconds: float
     error: str | None
+
+    @property
+    def id(self) -> str:
+        return item_id(self.kind, self.name)
 
 
 @dataclass(frozen=True)
@@ -44,13 +48,16 @@ class AppResult:
 
 def status_after(status: Mapping[str, Any], result: AppResult) -> dict[str, Any]:
     """The status with the outcome of one app; a failure keeps what is known of the last success."""
-    changes: dict[str, Any] = {"last_attempt": _told(result)}
+    backups = dict(status.get("apps", {}).get(result.app, {}).get("backups", {}))
+    good = [item for item in result.items if item.error is None]
+    backups.update({item.id: asdict(Measure(item.bytes, item.seconds)) for item in good})
+    changes: dict[str, Any] = {"last_attempt": _told(result), "backups": backups}
     if result.ok and result.reason in REGULAR:
         changes["last_success"] = {
             "point": result.point,
             "finished": result.finished,
             "bytes": sum(item.bytes for item in result.items),
-            "snapshots": {f"{item.kind}/{item.name}": item.snapshot for item in result.items},
+            "snapshots": {item.id: item.snapshot for item in result.items},
         }
     return _with(status, result.app, changes)
 
@@ -61,9 +68,8 @@ def status_after_point(status: Mapping[str, Any], result: AppResult) -> dict[str
     if result.ok:
         known = dict(status.get("apps", {}).get(result.app, {}).get("recoverable", {}))
         for item in result.items:
-            time, before = iso_time(point_time(result.point)), known.get(f"{item.kind}/{item.name}", {})
-            counted = {"points": before.get("points", 0) + 1, "newest": time}
-            known[f"{item.kind}/{item.name}"] = {"oldest": time, **before, **counted}
+            time, before = iso_time(point_time(result.point)), known.get(item.id, {})
+            known[item.id] = {"oldest": time, **before, "points": before.get("points", 0) + 1, "newest": time}
         changes["recoverable"] = known
     return _with(status, result.app, changes)
 

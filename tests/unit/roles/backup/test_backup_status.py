@@ -158,6 +158,13 @@ def test_objectives_are_judged_by_the_schedule_and_the_last_backup(declared: Con
     )
 
 
+def test_backup_that_fails_leaves_what_is_known_of_the_size(declared: Config) -> None:
+    stored = status_after({}, AppResult("labs", point_id(NOW), "scheduled", iso_time(NOW), (ITEM,), None))
+    failed = view(status_after(stored, result(NOW + timedelta(hours=1), "died")), declared)
+    assert failed["apps"]["labs"]["objectives"][0]["rto_expected"] == 100
+    assert 'daffathan_backup_size_bytes{app="labs",item="database/labs"} 2700000000\n' in render(failed)
+
+
 def test_metrics_tell_what_the_status_tells(declared: Config) -> None:
     status = status_after_listing(
         status_after({}, AppResult("labs", point_id(NOW), "scheduled", iso_time(NOW), (ITEM,), None)),
