@@ -48,11 +48,13 @@ class AppResult:
 
 def status_after(status: Mapping[str, Any], result: AppResult) -> dict[str, Any]:
     """The status with the outcome of one app; a failure keeps what is known of the last success."""
-    backups = dict(status.get("apps", {}).get(result.app, {}).get("backups", {}))
+    regular = result.ok and result.reason in REGULAR
+    # What the app no longer has is not known of it any more.
+    backups = {} if regular else dict(status.get("apps", {}).get(result.app, {}).get("backups", {}))
     good = [item for item in result.items if item.error is None]
     backups.update({item.id: asdict(Measure(item.bytes, item.seconds)) for item in good})
     changes: dict[str, Any] = {"last_attempt": _told(result), "backups": backups}
-    if result.ok and result.reason in REGULAR:
+    if regular:
         changes["last_success"] = {
             "point": result.point,
             "finished": result.finished,

@@ -165,6 +165,15 @@ def test_backup_that_fails_leaves_what_is_known_of_the_size(declared: Config) ->
     assert 'daffathan_backup_size_bytes{app="labs",item="database/labs"} 2700000000\n' in render(failed)
 
 
+def test_item_that_is_no_longer_backed_up_is_no_longer_known(config: Config) -> None:
+    both = (ITEM, ItemResult("volume", "old", "b" * 64, 1, 1.0, None))
+    before = status_after({}, AppResult("labs", point_id(NOW), "scheduled", iso_time(NOW), both, None))
+    assert set(before["apps"]["labs"]["backups"]) == {"database/labs", "volume/old"}
+    safety = status_after(before, result(NOW, reason="safety"))
+    assert set(safety["apps"]["labs"]["backups"]) == {"database/labs", "volume/old"}
+    assert set(status_after(safety, result(NOW))["apps"]["labs"]["backups"]) == {"database/labs"}
+
+
 def test_metrics_tell_what_the_status_tells(declared: Config) -> None:
     status = status_after_listing(
         status_after({}, AppResult("labs", point_id(NOW), "scheduled", iso_time(NOW), (ITEM,), None)),
