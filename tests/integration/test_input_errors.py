@@ -39,7 +39,7 @@ BAD_INPUT: list[tuple[str, dict[str, Any], list[str]]] = [
     (
         "objective that the schedule cannot keep",
         {"apps": [app(backup={"volumes": ["data"], "rpo": "1h"})]},
-        ["apps[labs].backup.rpo is 1h", "1d12h can be lost", "*:0/30 UTC", "backup_timeout: 10m"],
+        ["apps[labs].backup.rpo is 1h", "1d12h30m can be lost", "*:0/30 UTC", "backup_timeout: 10m"],
     ),
     ("misspelt key of an app", {"apps": [app(domain=["a.example.test"])]}, ["domain"]),
     ("app without a name", {"apps": [{k: v for k, v in APP.items() if k != "name"}]}, ["name"]),

@@ -26,12 +26,9 @@ def parse_duration(text: str, name: str, *, unit: bool = True) -> int:
 
 
 def show_duration(seconds: float) -> str:
-    """With the two largest units that say something: 1d12h, 2m30s."""
-    left, parts = round(seconds), []
+    """To the second: 1d12h30m."""
+    left, text = round(seconds), ""
     for unit in ("d", "h", "m", "s"):
         count, left = divmod(left, _SECONDS[unit])
-        if count:
-            parts.append(f"{count}{unit}")
-        elif parts:
-            break
-    return "".join(parts[:2]) or "0s"
+        text += f"{count}{unit}" if count else ""
+    return text or "0s"

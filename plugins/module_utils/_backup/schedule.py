@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
-# Enough to see a week of a timer that runs every minute.
-ITERATIONS = 10000
+# Enough to see, around a change of the clocks, a week of a timer that runs every minute.
+ITERATIONS = 20000
+WEEK = timedelta(days=8)
 # systemd knows no time after the year 2199: a schedule that it follows until then has no end.
 LAST_YEAR = 2190
 _TIME = re.compile(r"(?:elapse|#\d+|UTC\)): \w+ (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)(?:\.\d+)? UTC$", re.MULTILINE)
@@ -54,7 +55,7 @@ def largest_gap(event: str, ask: Ask, now: datetime) -> int | None:
     """
     gaps: list[float] = []
     seen = now
-    for begin in (now, *(change - timedelta(days=2) for change in clock_changes(now))):
+    for begin in (now, *(change - WEEK for change in clock_changes(now))):
         if begin < seen:
             continue
         since = begin.astimezone(timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
@@ -63,7 +64,7 @@ def largest_gap(event: str, ask: Ask, now: datetime) -> int | None:
         if len(times) <= ITERATIONS and times[-1].year < LAST_YEAR:
             return None
         gaps += [(late - early).total_seconds() for early, late in zip(times, times[1:])]
-        seen = times[-1] - timedelta(days=4)
+        seen = times[-1] - WEEK - timedelta(days=2)
     return round(max(gaps))
 
 

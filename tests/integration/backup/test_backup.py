@@ -231,7 +231,7 @@ def test_objectives_are_told_and_those_that_cannot_be_met_are_refused(host: Host
     assert refused.rc != 0
     assert refused.changed(host.name) == 0
     words = " ".join(refused.output.replace("\\n", " ").split())
-    assert "apps[labs].backup.database.rpo is 15m, but with this plan the data of up to 1d12h can be lost" in words
+    assert "apps[labs].backup.database.rpo is 15m, but with this plan the data of up to 1d12h30m can be lost" in words
     assert "backup_timeout: 2m" in words
     assert "apps[labs].backup.rto is 1s, but a restore of what it holds now takes" in words
     assert "measured by its last restores" in words

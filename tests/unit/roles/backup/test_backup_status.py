@@ -149,8 +149,8 @@ def test_objectives_are_judged_by_the_schedule_and_the_last_backup(declared: Con
     large = AppResult("labs", point_id(NOW), "scheduled", iso_time(NOW), (ITEM,), None)
     objectives = view(status_after({}, large), declared)["apps"]["labs"]["objectives"]
     assert [describe_objective(objective) for objective in objectives] == [
-        "database/labs: RPO 1d12h at worst, RTO 1m40s expected (declared 1m: NOT MET)",
-        "database/labs: RPO 1d12h at worst (declared 2d: met), RTO 1m40s expected",
+        "database/labs: RPO 1d12h30m at worst, RTO 1m40s expected (declared 1m: NOT MET)",
+        "database/labs: RPO 1d12h30m at worst (declared 2d: met), RTO 1m40s expected",
     ]
     unknown = view_status({}, declared, Schedule("once", None, 0, 60), NOW, running=False)["apps"]["labs"]["objectives"]
     assert describe_objective(unknown[0]) == (

@@ -58,9 +58,10 @@ def test_number_alone_means_seconds_to_systemd() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0s"), (59.6, "1m"), (150, "2m30s"), (86461, "1d"), (131400, "1d12h"), (3600, "1h")]
+    ("seconds", "text"),
+    [(0, "0s"), (59.6, "1m"), (150, "2m30s"), (86461, "1d1m1s"), (131400, "1d12h30m"), (3600, "1h")],
 )
-def test_time_spans_are_shown_with_two_units(seconds: float, text: str) -> None:
+def test_time_spans_are_shown_to_the_second(seconds: float, text: str) -> None:
     assert show_duration(seconds) == text
 
 
@@ -100,7 +101,7 @@ def test_daily_dump_does_not_keep_a_quarter_of_an_hour() -> None:
     (problem,) = problems([all_of_it, database], DAILY)
     for words in (
         "apps[labs].backup.database.rpo is 15m",
-        "up to 1d12h can be lost",
+        "up to 1d12h30m can be lost",
         "1d apart (backup_schedule *-*-* 03:00:00)",
         "30m late (backup_schedule_jitter)",
         "after up to 12h (backup_timeout)",
@@ -184,6 +185,12 @@ def test_small_restore_says_little_of_a_large_one() -> None:
 def test_objective_that_is_no_time_span_is_refused(value: str) -> None:
     with pytest.raises(ValueError, match=rf"apps\[labs\]\.backup\.rto is {value}"):
         parse_objectives("labs", {**BACKUP, "rto": value})
+
+
+@pytest.mark.parametrize("database", [{"engine": "mariadb"}, {"name": "labs"}, {"name": "labs", "engine": "volume"}])
+def test_database_without_name_or_engine_is_refused(database: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match=r"apps\[labs\]\.backup\.database is .* an engine: postgresql or mariadb"):
+        parse_objectives("labs", {"database": database})
 
 
 def test_status_of_a_host_tells_sizes_and_restores() -> None:

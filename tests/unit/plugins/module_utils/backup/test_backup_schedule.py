@@ -13,6 +13,7 @@ from datetime import datetime, timezone
 import pytest
 from ansible_collections.daffathan.platform.plugins.module_utils._backup.objectives import PROPOSALS
 from ansible_collections.daffathan.platform.plugins.module_utils._backup.schedule import (
+    ITERATIONS,
     clock_changes,
     largest_gap,
     parse_times,
@@ -47,6 +48,7 @@ def zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
         ("hourly UTC", 1, 1),
         ("*:0/5", 1 / 12, 13 / 12),
         ("Mon..Fri *-*-* 08..18:0/5", 61 + 1 / 12, 62 + 1 / 12),
+        ("Mon *:*", 144 + 1 / 60, 145 + 1 / 60),
         ("weekly", 168, 169),
         ("2026-12-01 03:00:00", None, None),
         ("2020-12-01 03:00:00", None, None),
@@ -66,7 +68,9 @@ def test_proposed_timers_are_as_often_as_they_are_said_to_be(zone: str) -> None:
 
 
 def test_time_until_the_first_run_counts() -> None:
-    said = "    Next elapse: Thu 2026-07-02 12:34:56 UTC\n" + "       Iter. #2: Thu 2026-07-02 13:34:56 UTC\n" * 9999
+    said = (
+        "    Next elapse: Thu 2026-07-02 12:34:56 UTC\n" + "       Iter. #2: Thu 2026-07-02 13:34:56 UTC\n" * ITERATIONS
+    )
     assert largest_gap("x", lambda argv: said, NOW) == 24 * HOUR
 
 
