@@ -447,7 +447,9 @@ def test_another_password_is_refused_before_anything_changes(host: Host) -> None
 
 
 def test_a_host_without_anything_to_back_up_is_fine(host: Host) -> None:
-    result = play(host, apps=[{"name": "labs"}])
+    host.run("rm", METRICS)
+    result = play(host, apps=[{"name": "labs"}], backup_metrics="")
     assert result.rc == 0, result.output[-4000:]
     assert "Nothing to back up" in host.run(COMMAND, "run")
+    assert host.rc("test", "-e", METRICS) != 0
     assert status(host)["state"] == "empty"

@@ -24,6 +24,7 @@ DATABASE_NAME = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9_.$-]*")
 REASON = re.compile(r"[a-z][a-z0-9-]{0,30}")
 RELEASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 ABSOLUTE_PATH = re.compile(r"/[^\0\n]*")
+NO_OR_ABSOLUTE_PATH = re.compile(rf"({ABSOLUTE_PATH.pattern})?")
 
 
 class BackupError(Exception):
@@ -137,7 +138,7 @@ def parse_config(data: Any) -> Config:
         check_interval_days=top.take("check_interval_days", int, least=1),
         check_read_percent=top.take("check_read_percent", int),
         timer=Timer(timer.take("event", str), *(_parse_span(timer, key) for key in ("jitter", "timeout"))),
-        metrics_file=top.take("metrics_file", str, default=None, pattern=ABSOLUTE_PATH),
+        metrics_file=top.take("metrics_file", str, pattern=NO_OR_ABSOLUTE_PATH) or None,
         apps=tuple(_parse_app(entry, index, kept) for index, entry in enumerate(top.take("apps", list))),
     )
     timer.finish()

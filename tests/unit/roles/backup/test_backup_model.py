@@ -55,6 +55,11 @@ def test_an_app_keeps_what_it_says_and_for_the_rest_what_all_keep() -> None:
     assert parse_config(CONFIG).app("labs").retention is None
 
 
+def test_metrics_go_to_a_file_or_nowhere() -> None:
+    assert parse_config(CONFIG).metrics_file == "/var/lib/prometheus/node-exporter/daffathan_backup.prom"
+    assert parse_config(changed("metrics_file", value="")).metrics_file is None
+
+
 def test_no_app_at_all_is_a_valid_configuration() -> None:
     assert parse_config(changed("apps", value=[])).apps == ()
 
@@ -91,6 +96,7 @@ def test_an_unknown_app_is_refused_with_the_known_ones() -> None:
         ),
         (("apps", 0, "backup", "rpo"), "15", r"apps\[labs\].backup.rpo is 15, which is no time span"),
         (("apps", 0, "backup", "database", "rto"), 15, r"apps\[labs\].backup.database.rto: 15 is not of type str"),
+        (("metrics_file",), "metrics.prom", "metrics_file: 'metrics.prom' is not allowed"),
         (("timer", "timeout"), "soon", "timer.timeout is soon, which is no time span"),
         (("check_interval_days",), 0, "check_interval_days: 0 is too small"),
         (("repositry",), "/x", "unknown keys repositry"),
