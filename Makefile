@@ -67,7 +67,7 @@ $(SCENARIOS:%=molecule-%): molecule-%: setup-dev lab
 	@tests/tools/molecule.sh $(BIN) test --scenario-name $*
 
 # What starts from a bare host needs nothing of molecule; the rest clones the host that its site scenario converged.
-BARE := tests/integration/ufw_policy tests/integration/port_audit tests/integration/test_input_errors.py
+BARE := tests/integration/ufw_policy tests/integration/port_audit tests/integration/edge tests/integration/test_input_errors.py
 LAB_TESTS := $(BIN)/python -m pytest -v --durations 15
 
 integration-bare: setup-dev lab
