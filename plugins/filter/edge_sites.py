@@ -19,7 +19,7 @@ description:
 positional: _input
 options:
   _input:
-    description: The variables of the role by their names without C(caddy_), and O(_input#apps).
+    description: The variables of the role by their names without C(caddy_), and C(apps).
     type: dict
     required: true
     suboptions:

@@ -44,7 +44,7 @@ def parse_certificate(prefix: str, certificate: str, key: str, domains: Sequence
     _check_time(name, chain, now)
     covered = _names(chain[0])
     # One for addresses is rare enough to be left to Caddy.
-    missing = [domain for domain in domains if not is_address(domain) and not _covers(covered, domain)]
+    missing = [domain for domain in domains if not is_address(domain) and not covers(covered, domain)]
     if missing:
         raise InputError(
             f"{name}: is for {', '.join(covered) or 'no host name'}, not for {', '.join(missing)}. Give one for all "
@@ -52,7 +52,7 @@ def parse_certificate(prefix: str, certificate: str, key: str, domains: Sequence
         )
     pem = f"{certificate.strip()}\n{key.strip()}\n"
     label = domains[0].replace("*", "wildcard") if domains else "default"
-    return Certificate(f"{label}-{hashlib.sha256(pem.encode()).hexdigest()[:12]}.pem", pem)
+    return Certificate(f"{label}-{hashlib.sha256(pem.encode()).hexdigest()[:12]}.pem", pem, tuple(covered))
 
 
 def _chain(name: str, text: str) -> list[x509.Certificate]:
@@ -113,6 +113,6 @@ def _names(certificate: x509.Certificate) -> list[str]:
     return [name.lower() for name in names.get_values_for_type(x509.DNSName)]
 
 
-def _covers(names: Sequence[str], domain: str) -> bool:
+def covers(names: Sequence[str], domain: str) -> bool:
     """A wildcard stands for one label, as browsers take it."""
     return domain in names or f"*.{domain.partition('.')[2]}" in names

@@ -31,6 +31,8 @@ class Certificate:
 
     name: str
     pem: str = field(repr=False)
+    # The host names that it is for.
+    covers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from ansible_collections.daffathan.platform.plugins.module_utils._edge import options
-from ansible_collections.daffathan.platform.plugins.module_utils._edge.certificates import parse_certificate
+from ansible_collections.daffathan.platform.plugins.module_utils._edge.certificates import covers, parse_certificate
 from ansible_collections.daffathan.platform.plugins.module_utils._edge.domains import Owners, is_address, parse_domain
 from ansible_collections.daffathan.platform.plugins.module_utils._edge.model import (
     Access,
@@ -77,16 +77,38 @@ def parse_edge(apps: object, own_sites: object, role: Mapping[str, Any], now: da
     collect = _Collector()
     edge = Edge(problems=collect.problems)
     owners = Owners()
+    issued: list[tuple[_Entry, Site]] = []
+    own: list[tuple[_Entry, Certificate]] = []
     for entry in _entries(apps, own_sites, collect):
         before = len(collect.problems)
         site, certificate = _parse_site(entry, role, owners, now, collect)
         if len(collect.problems) == before:
             edge.sites.append(site)
+            issued.append((entry, site))
             if certificate is not None:
                 edge.certificates[certificate.name] = certificate.pem
+                own.append((entry, certificate))
+    _check_covered(issued, own, collect)
     # A wrong default of the role is wrong in each site.
     edge.problems = list(dict.fromkeys(collect.problems))
     return edge
+
+
+def _check_covered(
+    issued: list[tuple[_Entry, Site]], own: list[tuple[_Entry, Certificate]], collect: _Collector
+) -> None:
+    """Caddy asks nobody for a certificate of a name that it has one for already, whichever site that belongs to."""
+    for entry, site in issued:
+        if site.tls == OWN or "tls" not in entry.given:
+            continue
+        for other, certificate in own:
+            taken = [name for name in (*site.domains, *site.redirect_from) if covers(certificate.covers, name)]
+            if taken:
+                collect.problems.append(
+                    f"{entry.where}.tls: {site.tls} for {', '.join(taken)}, but the certificate of {other.where} is "
+                    "for it too, and Caddy serves that one. Leave `tls` out, or give that site a certificate for its "
+                    "own names alone."
+                )
 
 
 def _entries(apps: object, own_sites: object, collect: _Collector) -> list[_Entry]:

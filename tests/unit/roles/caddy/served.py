@@ -151,7 +151,7 @@ async def edge(variables: dict[str, Any], *, local: str = "127.0.0.1") -> AsyncI
     app = App()
     application = web.Application()
     application.add_routes(app.routes())
-    runner = web.AppRunner(application, shutdown_timeout=0)
+    runner = web.AppRunner(application, shutdown_timeout=0.1)
     await runner.setup()
     await web.UnixSite(runner, f"{directory}/app.sock").start()
     connector = aiohttp.TCPConnector(ssl=False, resolver=Everywhere(), local_addr=(local, 0))

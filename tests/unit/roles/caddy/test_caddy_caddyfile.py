@@ -85,6 +85,22 @@ def test_the_whole_file(case: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("default", ["acme", "internal"])
+@pytest.mark.parametrize("others", [["acme"], ["internal"], ["acme", "internal"]], ids="+".join)
+def test_sites_may_differ_in_where_their_certificates_come_from(default: str, others: list[str]) -> None:
+    sites = [{"domains": [f"{tls}.example.com"], "tls": tls, "directives": "abort"} for tls in others]
+    found = adapted(caddyfile({"caddy_tls": default, "apps": [LABS], "caddy_sites": sites}))
+    # Where no site differs there is nothing to be said.
+    policies = found["apps"].get("tls", {"automation": {"policies": []}})["automation"]["policies"]
+    issuers = {
+        name: [issuer["module"] for issuer in policy.get("issuers", [{"module": "acme"}])]
+        for policy in policies
+        for name in policy.get("subjects", ["every other name"])
+    }
+    for name, wanted in [(LABS["domains"][0], default), *((f"{tls}.example.com", tls) for tls in others)]:
+        assert issuers.get(name, issuers.get("every other name", ["acme"])) == [wanted]
+
+
 def test_a_dns_provider_is_passed_on() -> None:
     dns = "example {\n\ttoken {env.TOKEN}\n}"
     text = caddyfile({"apps": [{"name": "labs", "domains": ["*.example.com"]}], "caddy_acme_dns": dns})

@@ -284,7 +284,9 @@ def test_http3_is_offered_or_not(offered: bool) -> None:
 
 def test_a_head_that_is_too_large_is_refused() -> None:
     async def scene(found: Edge) -> None:
-        assert (await found.get(headers={"X-Large": "x" * 6000})).status == 200
-        assert (await found.get(headers={"X-Large": "x" * 40000})).status == 431
+        # The app itself takes so many of this length, and Caddy by itself half of 32 KiB.
+        head = {f"X-Large-{number}": "x" * 6000 for number in range(7)}
+        assert (await found.get(headers=dict(list(head.items())[:4]))).status == 200
+        assert (await found.get(headers=head)).status == 431
 
-    served(labs(caddy_max_header_size="16KiB"), scene)
+    served(labs(), scene)

@@ -172,6 +172,16 @@ BAD_VALUES: list[tuple[str, dict[str, Any], list[str]]] = [
         ["caddy_sites[0].certificate: the chain is out of order"],
     ),
     (
+        "issuer for a name that has a certificate",
+        {
+            "caddy_sites": [
+                {**own()["caddy_sites"][0], "certificate": SHOP.certificate, "certificate_key": SHOP.key},
+                {"domains": ["a.shop.example.com"], "tls": "acme", "directives": "abort"},
+            ]
+        },
+        ["caddy_sites[1].tls: acme for a.shop.example.com", "certificate of caddy_sites[0]"],
+    ),
+    (
         "certificate of the role",
         {**app(), "caddy_certificate": SHOP.certificate, "caddy_certificate_key": SHOP.key},
         ["caddy_certificate: is for shop.example.com", "labs.example.com"],
