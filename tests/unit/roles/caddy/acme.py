@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.unit.roles.caddy.caddyfile import caddyfile
-from tests.unit.roles.caddy.served import CADDY
+from tests.unit.roles.caddy.served import CADDY, version
 
 AUTHORITY, SITE = "ca.example.test", "acme.example.test"
 ADDRESSES = {AUTHORITY: "127.0.0.2", SITE: "127.0.0.3"}
@@ -38,7 +38,7 @@ PATIENCE = 60
 @contextlib.contextmanager
 def running(name: str, directory: Path, variables: dict[str, Any], options: str) -> Iterator[None]:
     directory.mkdir()
-    text = caddyfile(variables)
+    text = caddyfile(variables, version())
     for old, new in (
         ("/run/caddy/admin.sock", f"{directory}/admin.sock\n\tdefault_bind {ADDRESSES[name]}\n\t{options}"),
         ("/var/log/caddy", str(directory)),

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -27,7 +29,8 @@ from yarl import URL
 
 from tests.unit.roles.caddy.caddyfile import caddyfile, templated
 
-CADDY = str(Path(sys.executable).parent / "caddy")
+# DAFFATHAN_TEST_CADDY=/path/to/caddy tries another version, from 2.9 on.
+CADDY = os.environ.get("DAFFATHAN_TEST_CADDY", str(Path(sys.executable).parent / "caddy"))
 PAGE = "<html>" + "text " * 1000
 
 
@@ -41,6 +44,14 @@ class Everywhere(AbstractResolver):
 
     async def close(self) -> None:
         pass
+
+
+@functools.cache
+def version() -> str:
+    said = subprocess.run([CADDY, "version"], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"[0-9]+\.[0-9]+\.[0-9]+", said)
+    assert found, said
+    return found[0]
 
 
 def _free_ports(count: int) -> list[int]:
@@ -107,9 +118,16 @@ class Edge:
         return URL(f"{scheme}://{host}:{port}{path}", encoded=True)
 
     async def get(self, path: str = "/", host: str = "labs.example.com", **options: Any) -> aiohttp.ClientResponse:
-        async with self.client.get(self.url(path, host), allow_redirects=False, **options) as response:
-            self.body = await response.read()
-            return response
+        while True:
+            try:
+                async with self.client.get(self.url(path, host), allow_redirects=False, **options) as response:
+                    self.body = await response.read()
+                    return response
+            except aiohttp.ClientSSLError:
+                # After its start Caddy makes the certificates of its names one after the other.
+                if "ssl" in options:
+                    raise
+                await asyncio.sleep(0.1)
 
     async def asked(self, path: str = "/", **options: Any) -> dict[str, Any]:
         """What the app was asked."""
@@ -119,7 +137,7 @@ class Edge:
 
     def configure(self, variables: dict[str, Any]) -> None:
         sockets = {"caddy_gateway_socket": f"{self.directory}/app.sock", "__caddy_certificates": str(self.directory)}
-        text = caddyfile({"caddy_tls": "internal", **sockets, **variables})
+        text = caddyfile({"caddy_tls": "internal", **sockets, **variables}, version())
         ports = f"http_port {self.http_port}\n\thttps_port {self.https_port}\n\tdefault_bind 127.0.0.1"
         for old, new in (
             ("admin unix//run/caddy/admin.sock", f"admin unix/{self.directory}/admin.sock\n\t{ports}"),
@@ -176,12 +194,12 @@ async def edge(variables: dict[str, Any], *, local: str = "127.0.0.1") -> AsyncI
 
 
 async def _ready(found: Edge, process: asyncio.subprocess.Process) -> None:
-    for _ in range(300):
+    for _ in range(100):
         if process.returncode is not None:
             break
         try:
-            await found.get()
+            await asyncio.wait_for(found.get(), 10)
             return
-        except aiohttp.ClientError:
+        except (aiohttp.ClientError, asyncio.TimeoutError):
             await asyncio.sleep(0.1)
     raise AssertionError((found.directory / "caddy.log").read_text()[-3000:])
