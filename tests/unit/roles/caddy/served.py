@@ -17,7 +17,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,13 +60,25 @@ def _free_ports(count: int) -> list[int]:
         return [listener.getsockname()[1] for listener in listeners]
 
 
+@dataclass(frozen=True)
+class Seen:
+    """A request, as the app got it."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
 class App:
     """What stands behind Caddy. `part` lets go of the next part of an answer that is under way."""
 
     def __init__(self) -> None:
         self.part = asyncio.Semaphore(0)
+        self.seen: list[Seen] = []
 
     async def echo(self, request: web.Request) -> web.Response:
+        self.seen.append(Seen(request.method, request.raw_path, request.headers, await request.read()))
         headers = {"X-Powered-By": "the app", "Server": "the app"}
         if "own" in request.query:
             headers |= {"X-Frame-Options": "DENY", "Strict-Transport-Security": "max-age=1"}

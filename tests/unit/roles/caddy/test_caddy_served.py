@@ -290,3 +290,18 @@ def test_a_head_that_is_too_large_is_refused() -> None:
         assert (await found.get(headers=head)).status == 431
 
     served(labs(), scene)
+
+
+def test_a_client_that_sends_its_head_drop_by_drop_is_sent_away() -> None:
+    async def scene(found: Edge) -> None:
+        unverified = ssl.create_default_context()
+        unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", found.https_port, ssl=unverified, server_hostname=LABS
+        )
+        writer.write(b"GET / HTTP/1.1\r\n")
+        answer = await asyncio.wait_for(reader.read(), 30)
+        writer.close()
+        assert not answer.startswith(b"HTTP/1.1 200")
+
+    served(labs(caddy_read_header_timeout="1s"), scene)
