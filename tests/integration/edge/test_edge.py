@@ -108,7 +108,6 @@ def test_the_distributions_caddy_serves_what_it_can(host: Host, issued: Issued) 
     assert status(host, "/admin/", "--user", "ops:test") == "200"
     assert status(host, "/office") == "403"
     assert status(host, "/office", "--header", f"X-Forwarded-For: {CLIENT}") == "403", "nobody is trusted"
-    assert changes(edge(host, issued, sites=[SHOP], caddy_package_source="distribution"), host) == 0
 
 
 def test_what_needs_a_newer_caddy_is_refused(host: Host, issued: Issued) -> None:
