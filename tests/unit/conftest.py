@@ -5,9 +5,14 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
+from ansible.plugins.loader import init_plugin_loader
 from hypothesis import HealthCheck, settings
+
+# Templates of roles use filters of the collection: Ansible finds them only if nothing has imported it before.
+init_plugin_loader([str(Path(__file__).resolve().parents[2] / ".collections")])
 
 # How long an example takes says more of the machine, which has other work meanwhile, than of the code.
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -25,9 +25,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ansible.plugins.loader import init_plugin_loader
+
 from tests.unit.roles.caddy.caddyfile import caddyfile
 from tests.unit.roles.caddy.served import CADDY, version
 
+PROJECT = Path(__file__).resolve().parents[4]
 AUTHORITY, SITE = "ca.example.test", "acme.example.test"
 ADDRESSES = {AUTHORITY: "127.0.0.2", SITE: "127.0.0.3"}
 # It renews when a third of the time is left, and looks for such certificates every ten minutes: here both are soon.
@@ -104,4 +107,5 @@ def play(directory: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    init_plugin_loader([str(PROJECT / ".collections")])
     print(json.dumps(play(Path(sys.argv[1]))))

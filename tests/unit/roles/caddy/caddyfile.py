@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from ansible.parsing.dataloader import DataLoader
-from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar, trust_as_template
 
 ROLE = Path(__file__).resolve().parents[4] / "roles" / "caddy"
@@ -23,7 +22,6 @@ FAKE_HASH = "$2a$10$" + "a" * 53
 
 @functools.cache
 def _role() -> dict[str, Any]:
-    init_plugin_loader([str(ROLE.parents[1] / ".collections")])
     known: dict[str, Any] = {"ansible_managed": "Ansible managed", "ansible_check_mode": False, "apps": []}
     for part in ("defaults", "vars"):
         known.update(DataLoader().load_from_file(str(ROLE / part / "main.yml"), trusted_as_template=True))

@@ -13,9 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.unit.roles.caddy.acme import ADDRESSES
+from tests.unit.roles.caddy.acme import ADDRESSES, PROJECT
 
-PROJECT = Path(__file__).resolve().parents[4]
 # Ports and names of its own: neither is taken, nor seen, by anybody else on this machine.
 INSIDE = 'ip link set lo up && mount --bind "$1/hosts" /etc/hosts && exec "$2" -m tests.unit.roles.caddy.acme "$1"'
 
