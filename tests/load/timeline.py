@@ -46,11 +46,16 @@ def spans(lines: Sequence[Mapping[str, Any]], first: str, last: str) -> list[Spa
     return found
 
 
+def switches(lines: Sequence[Mapping[str, Any]]) -> list[Span]:
+    """Each time that requests went another way; a step of a canary is one."""
+    found = spans(lines, "shift", "fence") + spans(lines, "canary", "canary")
+    return [Span(span.begin, span.end + AFTER) for span in found]
+
+
 def phases(deploys: Sequence[Span], lines: Sequence[Mapping[str, Any]]) -> list[tuple[str, Span]]:
     """What went on when, the narrowest first. A deploy is its command, from start to end, and a little rest."""
-    switches = spans(lines, "shift", "fence") + spans(lines, "canary", "canary")
     return [
-        *((SWITCH, Span(span.begin, span.end + AFTER)) for span in switches),
+        *((SWITCH, span) for span in switches(lines)),
         *((ROLL, Span(span.begin, span.end + AFTER)) for span in spans(lines, "roll", "roll")),
         *((DEPLOY, Span(span.begin, span.end + REST)) for span in deploys),
     ]
@@ -62,10 +67,11 @@ def latencies(
     """Percentiles of the good answers of one kind, by what went on when the request was due.
 
     :param samples: the lines of the generator's file, and `started` when its times begin
+    :param found: what went on; of two at a time, that which is named first in the list
     """
     ordered = sorted(found, key=lambda entry: entry[1].begin)
-    values: dict[str, list[float]] = {SWITCH: [], ROLL: [], DEPLOY: [], STEADY: []}
-    rank = [SWITCH, ROLL, DEPLOY, STEADY]
+    rank = list(dict.fromkeys([*(name for name, _ in found), STEADY]))
+    values: dict[str, list[float]] = {name: [] for name in rank}
     open_: list[tuple[str, Span]] = []
     place = 0
     rows = (line.split(",") for line in samples)

@@ -66,6 +66,17 @@ def test_a_request_counts_where_it_was_due(due: float, name: str) -> None:
     assert found[name]["p99"] == 7.5
 
 
+def test_switches_of_one_strategy_are_told_from_those_of_another() -> None:
+    found = [("canary", Span(104, 105.5)), ("rolling", Span(105, 107))]
+    samples = [f"{due:.1f},get,HTTP/1.1,{due - 100:.1f},ok\n" for due in (104.2, 105.2, 106.2, 108.2)]
+    came = latencies(samples, 0.0, found, "get")
+    assert {name: (value["requests"], value["p99"]) for name, value in came.items()} == {
+        "canary": (2, 5.2),
+        "rolling": (1, 6.2),
+        "steady": (1, 8.2),
+    }
+
+
 def test_other_kinds_and_failures_do_not_count() -> None:
     samples = ["1.0,big,HTTP/1.1,5.00,ok\n", "1.0,get,HTTP/1.1,5.00,reset\n", "1.0,get,HTTP/1.1,5.00,ok\n"]
     found = latencies(samples, 0.0, [], "get")
