@@ -84,42 +84,12 @@ points:
       description: Snapshots of restic by C(database/<name>) and C(volume/<name>).
       type: dict
 objectives:
-  description: What can be expected of each app, and of each database that has objectives of its own.
+  description:
+    - What can be expected of each app, and of each database that has objectives of its own, as
+      RV(daffathan.platform.backup_plan#module:objectives) describes it.
   returned: always
   type: list
   elements: dict
-  contains:
-    app:
-      description: Name of the app.
-      type: str
-    scope:
-      description: V(app) for all of it, V(database) for what the database declares of itself.
-      type: str
-    items:
-      description: What it is about, as C(database/<name>) and C(volume/<name>).
-      type: list
-      elements: str
-    rpo:
-      description: Seconds of data that may be lost, as declared.
-      type: int
-    rpo_worst:
-      description: Seconds of data that can be lost; none where the schedule has a last run.
-      type: int
-    rpo_met:
-      description: Whether that is no more than declared.
-      type: bool
-    rto:
-      description: Seconds that a restore may take, as declared.
-      type: int
-    rto_expected:
-      description: Seconds that a restore is expected to take; none before the first backup.
-      type: int
-    rto_met:
-      description: Whether that is no more than declared.
-      type: bool
-    rto_measured:
-      description: Whether restores of all of it were measured on this host.
-      type: bool
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.load.timeline import early
-from tests.support.app import APP, COMPOSE, apps, deploy, leftovers, version
+from tests.support.app import APP, COMPOSE, apps, deploy, leftovers, other_than, version
 from tests.support.audited import listen
 from tests.support.lab import Host, lab, wait_until
 from tests.support.load import site_load
@@ -118,7 +118,7 @@ def test_a_port_that_is_open_after_a_deploy_fails_it_with_the_finding(platform_h
 
 def test_rollback_returns_to_the_previous_release_and_status_shows_it(platform_host: Host) -> None:
     live = version(platform_host)
-    other = "1.1.0" if live == "1.0.0" else "1.0.0"
+    other = other_than(live)
     assert deploy(platform_host, other).rc == 0
     with site_load(platform_host) as load:
         result = platform_host.play("rollback", app=APP)

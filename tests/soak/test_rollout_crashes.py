@@ -159,12 +159,8 @@ def test_a_kill_at_every_line_of_a_removal_leaves_nothing(victim: Victim, when: 
 
 @pytest.mark.parametrize("when", ["next", "after"])
 def test_a_kill_at_every_line_of_a_first_deploy_is_made_good(victim: Victim, when: str) -> None:
-    """The journal is there before: what watches it needs one."""
     host, line = victim.host, 0 if when == "next" else 1
     while True:
-        host.run(
-            "sh", "-c", f"mkdir -p /var/lib/daffathan/apps/{APP}; touch /var/lib/daffathan/apps/{APP}/journal.ndjson"
-        )
         options = victim.next(jobs=True, alone=True)
         killed = killed_and_run_again(host, options, line, when)
         victim.assert_whole(f"{when} line {line}, {killed[0] if killed else 'not killed'}", ALONE)

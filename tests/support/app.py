@@ -32,6 +32,11 @@ def apps(tag: str, compose: Path = COMPOSE) -> list[dict[str, Any]]:
     return wanted
 
 
+def other_than(tag: str) -> str:
+    """The other of the two versions that there are."""
+    return "1.1.0" if tag == "1.0.0" else "1.0.0"
+
+
 def deploy(host: Host, tag: str, **options: Any) -> PlayResult:
     return host.play("deploy", apps=apps(tag, **options))
 

@@ -95,7 +95,9 @@ def end() -> None:
 # Between two lines there is little time to take the lease again.
 os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGIO})
-journal = os.open(f"{directory}/journal.ndjson", os.O_RDONLY)
+# The first run of an app has none yet.
+os.makedirs(directory, mode=0o700, exist_ok=True)
+journal = os.open(f"{directory}/journal.ndjson", os.O_RDONLY | os.O_CREAT, 0o600)
 start = os.fstat(journal).st_size
 lease()
 print("watching", flush=True)

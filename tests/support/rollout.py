@@ -143,6 +143,11 @@ def journal(host: Host, app: str = APP) -> list[dict[str, Any]]:
     return [line for line in lines if line["run"] == lines[-1]["run"]]
 
 
+def looks(host: Host) -> list[dict[str, Any]]:
+    """What the last run has seen of its canary so far."""
+    return [line for line in journal(host) if line["event"] == "look"]
+
+
 def site(host: Host, tag: str) -> dict[str, Any]:
     """The options of the demo's app. The slow requests of the load take 1.5 s, held connections are ended after 3 s."""
     live = state_of(host, APP)["live"]["id"]

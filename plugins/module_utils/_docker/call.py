@@ -15,7 +15,6 @@ from ansible_collections.daffathan.platform.plugins.module_utils._docker import 
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.compose_driver import ComposeDriver
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.outcome import Outcome
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import lifecycle
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import App
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.phases import Rollout
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.plan import Current, Operation
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import State
@@ -30,11 +29,11 @@ class Call:
     outcome: Outcome
     apply: bool
 
-    def look(self, app: App | None = None) -> Current:
+    def look(self) -> Current:
         """What is there, once the traces of an interrupted run are dealt with; a dry run leaves them."""
         found = self.driver.load()
         if not self.apply:
-            return self.current(found, app)
+            return self.current(found)
         if lifecycle.interrupted(found):
             self.outcome.operations.append(
                 Operation("recover", f"the run before was interrupted in phase {found.phase}: finished or undone")
@@ -42,18 +41,15 @@ class Call:
         state = self.rollout.recover()
         # A removal that was finished just now took the directory with it.
         os.makedirs(self.driver.directory, mode=0o700, exist_ok=True)
-        return self.current(state, app)
+        return self.current(state)
 
-    def current(self, state: State, app: App | None = None) -> Current:
-        lost = False
-        if app is not None and state.network is not None:
-            lost = not self.driver.network.attached(state.network)
+    def current(self, state: State) -> Current:
         return Current(
             state,
             self.driver.inventory(),
             self.driver.written_generation(),
             self.driver.loaded_generation(),
-            gateway_lost=lost,
+            gateway_lost=state.network is not None and not self.driver.network.attached(state.network),
             orphans=tuple(self.rollout.orphans(state)),
         )
 

@@ -67,7 +67,7 @@ class Present:
         states = self.call.states()
         routing.check_other_apps(app, states)
         check_ports(app, states)
-        current = self.call.look(app)
+        current = self.call.look()
         state = current.state
         digests = digests_of(driver.engine, parts, state, outcome.warnings)
         images = model_of.pin_all(parts.images, digests, sorted(parts.swapped))

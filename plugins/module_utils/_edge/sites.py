@@ -157,7 +157,7 @@ def _parse_site(
         found["canonical"] = plain[0] if plain else ""
         if found["domains"] and not plain:
             collect.problems.append(
-                f"{where}.redirect_from: {', '.join(entry.domains_at and found['domains'])} is no name to redirect to. "
+                f"{where}.redirect_from: {', '.join(found['domains'])} is no name to redirect to. "
                 "Put one without a wildcard first."
             )
     for key, parse in (

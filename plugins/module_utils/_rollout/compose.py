@@ -12,7 +12,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout import configs
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout import configs, selection
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
     LABEL,
     App,
@@ -229,7 +229,7 @@ def release_model(app: App, parts: Parts, release: Release, directory: str) -> M
     # Networks that swapped services alone have among them are of no use beside the private one.
     shared = set(_used(parts.base, "networks", parts.model)) | outside
     # Of the release, not of the app: what a rollback starts again has what it was made with.
-    served = [name for name, released in release.services.items() if released.port is not None]
+    served = selection.served_part(release).services
 
     def container(name: str, known_as: str, endpoint: Model | None) -> Model:
         original = parts.swapped[name]

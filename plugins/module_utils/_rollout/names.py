@@ -62,12 +62,14 @@ def unknown_names(services: Mapping[str, Model], names: Collection[str], carried
 
     :param carried: the names that every container of the network knows; None where they are still to be given
     """
+    if carried is None:
+        return []
     said = []
-    for key, service in sorted(services.items()) if carried is not None else ():
+    for key, service in sorted(services.items()):
         text = json.dumps(_others(service))
         missing = [
             name
-            for name in sorted(set(names) - set(carried or ()) - _linked(service))
+            for name in sorted(set(names) - set(carried) - _linked(service))
             if re.search(rf"(?<![\w.-]){name}(?![\w-])", text)
         ]
         if missing and "private" in (service.get("networks") or {}):

@@ -11,10 +11,10 @@ from typing import Any
 
 import yaml
 
-from tests.support.app import APP, COMPOSE, containers, version
+from tests.support.app import APP, COMPOSE, containers, other_than, version
 from tests.support.lab import Host
 from tests.support.load import SITE, site_load
-from tests.support.rollout import Call, assert_settled, gateway_log, journal, killed_at, rollout, site, state_of
+from tests.support.rollout import Call, assert_settled, gateway_log, journal, killed_at, looks, rollout, site, state_of
 
 SERVICES = {"ui": 1, "api": 1, "ai": 1}
 ANALYSIS = {"min_requests": 40, "interval": 1, "max_wait": 60}
@@ -79,14 +79,6 @@ def faulty(options: dict[str, Any], host: Host) -> dict[str, Any]:
     return {**options, "compose_file": path}
 
 
-def other(tag: str) -> str:
-    return "1.1.0" if tag == "1.0.0" else "1.0.0"
-
-
-def looks(host: Host) -> list[dict[str, Any]]:
-    return [line for line in journal(host) if line["event"] == "look"]
-
-
 def users(host: Host) -> dict[str, Any]:
     return dict(json.loads(host.run("python3", "-c", USERS, SITE)))
 
@@ -99,7 +91,7 @@ def succeeded(result: dict[str, Any]) -> dict[str, Any]:
 def test_a_healthy_canary_is_promoted_step_by_step_without_a_failed_request(platform_host: Host) -> None:
     host = platform_host
     old = version(host)
-    options = canary(host, other(old), (25, 6), (60, 4), analysis=ANALYSIS)
+    options = canary(host, other_than(old), (25, 6), (60, 4), analysis=ANALYSIS)
     call = Call(host, options, "--check")
     planned = succeeded(call.result())
     assert planned["operations"][-1]["text"].endswith("in steps: 25 % for 6 s, 60 % for 4 s, then all")
@@ -108,7 +100,7 @@ def test_a_healthy_canary_is_promoted_step_by_step_without_a_failed_request(plat
         report = load.stop()
     assert report.failed == 0, report.describe()
     assert_settled(host, APP, SERVICES)
-    assert version(host) == other(old)
+    assert version(host) == other_than(old)
     begun = [line["weight"] for line in journal(host) if line["step"] == "canary" and line["event"] == "begin"]
     assert begun == [25, 60]
     # The load has no cookies: each of its requests is drawn by itself.
@@ -154,7 +146,7 @@ def test_errors_abort_the_canary_within_its_first_window(platform_host: Host) ->
 def test_users_stay_on_their_side_and_a_person_takes_the_canary_on(platform_host: Host) -> None:
     host = platform_host
     old = version(host)
-    new = other(old)
+    new = other_than(old)
     options = canary(host, new, (20, "manual"), (60, "manual"))
     waits = succeeded(rollout(host, options))
     assert waits["canary"]["paused"] == "waits to be promoted"
@@ -196,7 +188,7 @@ def test_a_person_takes_the_canary_away(platform_host: Host) -> None:
     host = platform_host
     old, before = version(host), containers(host)
     with site_load(host, rate=20) as load:
-        waits = succeeded(rollout(host, canary(host, other(old), (50, "manual"), analysis=ANALYSIS)))
+        waits = succeeded(rollout(host, canary(host, other_than(old), (50, "manual"), analysis=ANALYSIS)))
         assert looks(host)[-1]["verdict"] == "promote"
         play = host.play("abort", "--extra-vars", f"app_release={waits['canary']['release']}")
         report = load.stop()
@@ -211,7 +203,7 @@ def test_a_person_takes_the_canary_away(platform_host: Host) -> None:
 
 def test_a_kill_in_a_step_is_made_good_by_the_same_command(platform_host: Host) -> None:
     host = platform_host
-    options = canary(host, other(version(host)), (20, 2), (60, 2), analysis={**ANALYSIS, "min_requests": 5})
+    options = canary(host, other_than(version(host)), (20, 2), (60, 2), analysis={**ANALYSIS, "min_requests": 5})
     tag = options["env"]["TAG"]
     with site_load(host, rate=40) as load:
         # Behind fetch, start and ready: the share of the first step, a look, the share of the second, the last switch.
@@ -232,7 +224,7 @@ def test_a_kill_in_a_step_is_made_good_by_the_same_command(platform_host: Host) 
 def test_what_cannot_be_is_refused_before_anything_starts(platform_host: Host) -> None:
     host = platform_host
     before = (containers(host), state_of(host, APP))
-    options = canary(host, other(version(host)), (50, 1), (10, 1))
+    options = canary(host, other_than(version(host)), (50, 1), (10, 1))
     result = rollout(host, options)
     assert result["failed"] and "canary.steps[1].weight: 10" in result["msg"] and "grow" in result["msg"]
     assert (containers(host), state_of(host, APP)) == before

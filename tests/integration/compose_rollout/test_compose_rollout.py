@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.app import APP, containers, leftovers, version
+from tests.support.app import APP, containers, leftovers, other_than, version
 from tests.support.lab import Host
 from tests.support.load import SITE, site_load
 from tests.support.rollout import (
@@ -112,7 +112,7 @@ def test_a_configuration_that_nginx_refuses_changes_nothing(platform_host: Host)
     host.run("sh", "-c", f"echo 'not_a_directive on;' > {GATEWAY_APPS}/spoiled.conf")
     try:
         with site_load(host, rate=20) as load:
-            result = rollout(host, site(host, "1.1.0" if live == "1.0.0" else "1.0.0"))
+            result = rollout(host, site(host, other_than(live)))
             report = load.stop()
         assert result["failed"]
         for word in ("nginx refuses", "not_a_directive", "spoiled.conf", f"{state['live']['id']} keeps serving"):
@@ -130,7 +130,7 @@ def test_a_gateway_that_was_removed_comes_back_with_every_app(platform_host: Hos
     live = state_of(host, APP)["live"]["id"]
     tag = version(host)
     host.run("docker", "rm", "--force", "daffathan-gateway")
-    result = rollout(host, site(host, "1.1.0" if tag == "1.0.0" else "1.0.0"))
+    result = rollout(host, site(host, other_than(tag)))
     assert result["failed"]
     assert "Run role daffathan.platform.gateway first" in result["msg"]
     assert state_of(host, APP)["live"]["id"] == live

@@ -79,8 +79,7 @@ def test_a_canary_outlives_the_runs_that_take_it_on_or_away(victim: Victim) -> N
 
 
 def test_a_first_deploy_and_a_removal_that_die_leave_nothing_behind(victim: Victim) -> None:
-    host, directory = victim.host, f"/var/lib/daffathan/apps/{APP}"
-    host.run("sh", "-c", f"mkdir -p {directory}; touch {directory}/journal.ndjson")
+    host = victim.host
     # What a run leaves that dies between two questions to the engine.
     host.run("docker", "network", "create", "--label", f"daffathan.app={APP}", f"{APP}_private")
     # The network is whole then, and nothing is known of it yet.

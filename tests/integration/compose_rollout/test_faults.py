@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.app import APP, version
+from tests.support.app import APP, other_than, version
 from tests.support.lab import Host, inside, wait_until
 from tests.support.load import site_load
 from tests.support.rollout import (
@@ -46,7 +46,7 @@ UNKNOWN = "registry.lab:5000/daffathan/api:slow-start"
 
 
 def other(host: Host) -> str:
-    return "1.1.0" if version(host) == "1.0.0" else "1.0.0"
+    return other_than(version(host))
 
 
 def assert_old(host: Host, result: dict[str, Any], live: str, *said: str) -> None:
@@ -126,7 +126,6 @@ def test_engine_that_goes_away_while_the_base_comes_and_while_it_goes(platform_h
         "stop_grace_period": "5s",
     }
     model = {"services": {"api": {"image": image, "environment": {"PORT": "3001"}}, "base": base}}
-    host.run("sh", "-ec", f"mkdir -p {APPS}/{app}; touch {APPS}/{app}/journal.ndjson")
     host.write(path, json.dumps(model))
     options = {
         "app": app,

@@ -10,14 +10,13 @@ import json
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
-from typing import Any
 
 import pytest
 
-from tests.support.app import APP, version
+from tests.support.app import APP, other_than, version
 from tests.support.lab import Host, wait_until
 from tests.support.load import site_load
-from tests.support.rollout import GATEWAY_LOGS, Call, assert_settled, gateway_log, journal, site, state_of, wordy
+from tests.support.rollout import GATEWAY_LOGS, Call, assert_settled, gateway_log, looks, site, state_of, wordy
 
 SERVICES = {"ui": 1, "api": 1, "ai": 1}
 CONFIGURATION = "/etc/daffathan/gateway/logrotate.conf"
@@ -50,10 +49,6 @@ def rotate(host: Host) -> None:
     assert wait_until(lambda: "access.log" in files(host), seconds=20), files(host)
 
 
-def looks(host: Host) -> list[dict[str, Any]]:
-    return [line for line in journal(host) if line["event"] == "look"]
-
-
 def drawn(host: Host, since: str) -> int:
     """The requests of a canary's step that say something, by what the gateway has logged."""
     entries = [entry for entry in gateway_log(host, since) if entry["chosen"] == "weight"]
@@ -61,7 +56,7 @@ def drawn(host: Host, since: str) -> int:
 
 
 def test_each_request_counts_once_while_logs_are_rotated(host: Host) -> None:
-    options = site(host, "1.1.0" if version(host) == "1.0.0" else "1.0.0")
+    options = site(host, other_than(version(host)))
     for name in ("api", "ai"):
         options["services"][name]["strategy"] = "canary"
     # It cannot pass before more was answered than the first load asks.

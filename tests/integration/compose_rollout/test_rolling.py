@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.integration.compose_rollout.test_compose_rollout import site
-from tests.support.app import APP, version
+from tests.support.app import APP, other_than, version
 from tests.support.lab import Host
 from tests.support.load import site_load
 from tests.support.rollout import assert_settled, journal, killed_at, rollout
@@ -65,7 +65,7 @@ def test_a_kill_in_the_middle_is_made_good_by_the_same_command(three: Host) -> N
     # Behind fetch, start and ready: each step of the roll has two lines.
     with site_load(three, rate=20) as load:
         for number in (9, 12):
-            tag = "1.1.0" if version(three) == "1.0.0" else "1.0.0"
+            tag = other_than(version(three))
             options = rolling(three, tag)
             last = killed_at(three, options, number)
             assert last is not None and last["step"] == "roll", last

@@ -18,7 +18,6 @@ import pytest
 from tests.support.ansible import Run
 from tests.support.lab import Host, execute, inside
 from tests.support.rollout import (
-    APPS,
     GATEWAY_APPS,
     SOCKETS,
     Call,
@@ -358,8 +357,6 @@ def test_service_that_comes_ends_no_connection(host: Host) -> None:
 def rival(host: Host, name: str, domains: list[str], **service: Any) -> dict[str, Any]:
     """The options of an app that wants the same as another one."""
     path = f"/root/{name}.yml"
-    # What a run leaves its journal in, for who watches its first one.
-    host.run("sh", "-ec", f"mkdir -p {APPS}/{name}; touch {APPS}/{name}/journal.ndjson")
     host.write(path, json.dumps({"services": {"api": {"image": IMAGE, "environment": {"PORT": "3007"}}}}))
     api = {"port": 3007, "start_timeout": 20, "drain_timeout": 1, "stop_timeout": 5, **service}
     return {"app": name, "compose_file": path, "domains": domains, "services": {"api": api}}

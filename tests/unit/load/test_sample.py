@@ -19,16 +19,12 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from tests.load import Load, LoadError
+from tests.support.certificates import Authority
 from tests.unit.load.server import Loader, Server
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -249,25 +245,15 @@ def test_a_crash_is_a_traceback_and_status_3() -> None:
 
 
 def certificate(name: str, directory: Path) -> tuple[Path, ssl.SSLContext]:
-    """A self-signed certificate for a name, as the file a client trusts and as a server's context."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.now(timezone.utc)
-    signed = (
-        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), False)
-        .add_extension(x509.BasicConstraints(True, None), True)
-        .sign(key, hashes.SHA256())
-    )
-    crt, pem = directory / f"{name}.crt", directory / f"{name}.key"
-    crt.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
-    plain = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    pem.write_bytes(key.private_bytes(*plain))
+    """A certificate for a name: the file of the authority a client trusts, and a server's context."""
+    authority = Authority()
+    issued = authority.issue([name])
+    trusted, pem = directory / f"{name}.crt", directory / f"{name}.pem"
+    trusted.write_text(authority.certificate)
+    pem.write_text(issued.certificate + issued.key)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(crt, pem)
-    return crt, context
+    context.load_cert_chain(pem)
+    return trusted, context
 
 
 def test_tls_is_verified_against_the_authority_and_the_name(load: Loader, tmp_path: Path) -> None:
