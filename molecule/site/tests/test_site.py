@@ -136,6 +136,15 @@ def test_units_start_at_boot(host: Inside, unit: str) -> None:
     assert host.service(unit).is_running
 
 
+def test_requests_go_before_what_starts_containers(host: Inside) -> None:
+    weight = {
+        unit: host.check_output(f"systemctl show --property CPUWeight --value {unit}.service")
+        for unit in ("caddy", "docker", "containerd")
+    }
+    assert weight == {"caddy": "1000", "docker": "[not set]", "containerd": "[not set]"}
+    assert host.check_output("docker inspect --format '{{.HostConfig.CpuShares}}' daffathan-gateway") == "10240"
+
+
 def test_a_dry_run_on_the_converged_host_plans_nothing(vps: Host) -> None:
     result = vps.play("site", "--check", "--diff")
     assert result.rc == 0, result.output[-4000:]
