@@ -132,6 +132,8 @@ def test_a_hundred_deploys_lose_nothing_and_leave_nothing(host: Host, tmp_path: 
         last = kept(host)
         time.sleep(max(CALM, REQUESTS / RATE - (time.time() - begun) if len(deploys) == DEPLOYS else 0))
         report = load.stop()
+    # Beside the samples, for who wants to know what went on when one of them took long.
+    (tmp_path / "journal.json").write_text(json.dumps({"started": report.started, "lines": lines}))
     with samples.open() as rows:
         found = latencies(rows, report.started, phases(deploys, lines), "get")
     with samples.open() as rows:

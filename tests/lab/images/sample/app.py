@@ -213,6 +213,7 @@ class Service:
     def __init__(self, now: Settings) -> None:
         self.now = now
         self.started = time.monotonic()
+        self.warmed = False
         self.closing = asyncio.Event()
         self.sockets: set[asyncio.Task[None]] = set()
         self.database = Database(now.database) if now.database else None
@@ -306,8 +307,24 @@ class Service:
 """
         return web.Response(text=page, content_type="text/html")
 
+    async def warm(self) -> None:
+        """What a fresh process does for the first time takes longer: its first users do not have to wait for that."""
+        site = f"http://127.0.0.1:{self.now.port}"
+        async with aiohttp.ClientSession() as session:
+            for method, path in (
+                ("GET", "/"),
+                ("GET", "/version"),
+                ("POST", "/echo"),
+                ("GET", "/big?bytes=200000"),
+            ) * 3:
+                async with session.request(
+                    method, site + path, data=b"x" * 5000 if method == "POST" else None
+                ) as answer:
+                    await answer.read()
+        self.warmed = True
+
     async def health(self, _request: web.Request) -> web.Response:
-        warm = time.monotonic() - self.started >= self.now.warmup
+        warm = self.warmed and time.monotonic() - self.started >= self.now.warmup
         state = "ok" if warm and self.now.healthy else "bad" if warm else "warming up"
         return web.json_response({"status": state, **self.identity()}, status=200 if state == "ok" else 503)
 
@@ -470,6 +487,7 @@ async def serve(now: Settings) -> None:
     site = web.TCPSite(runner, None, now.port)
     await site.start()
     log(now, "info", "listening", port=now.port, prefix=now.prefix)
+    await service.warm()
     await stopped.wait()
     await site.stop()
     await service.end_streams()

@@ -53,8 +53,13 @@ def test_a_core_is_left_to_the_requests(monkeypatch: pytest.MonkeyPatch, cores: 
     assert (crowd.done, crowd.most) == (6, most)
 
 
-def test_all_are_told_to_stop_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_of.os, "cpu_count", lambda: 2)
+@pytest.mark.parametrize(("cores", "pauses"), [(1, 5), (2, 5), (4, 1), (64, 0)])
+def test_nobody_waits_for_the_end_of_another_but_ends_do_not_coincide(
+    monkeypatch: pytest.MonkeyPatch, cores: int, pauses: int
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(engine_of.os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(engine_of.time, "sleep", slept.append)
     crowd = Crowd(6, 6)
     Engine.each(object.__new__(Engine), crowd.containers, "stop")
-    assert crowd.done == 6
+    assert (crowd.done, slept) == (6, [engine_of.END_PAUSE] * pauses)
