@@ -45,10 +45,11 @@ MEANING = {
     137: "which says that it was killed",
     139: "a segmentation fault",
 }
-FIRST_PAUSE, LAST_PAUSE = 0.025, 0.1
+FIRST_PAUSE, LAST_PAUSE, DRAIN_PAUSE = 0.025, 0.1, 0.25
 REQUEST_TIMEOUT = 2.0
-# Longer than any request the gateway took before the switch can be on its way without a connection to the app.
-QUIET = 0.5
+# Longer than any request the gateway took before the switch can be on its way without a connection to the app; and
+# the end of containers is work for the host, which is to come when the switch is over.
+QUIET = 1.2
 
 
 def health_of(container: Any) -> str | None:
@@ -284,7 +285,7 @@ def wait_drained(
             tell(undrained, held, limit - (now - started))
         # The sockets of a busy service are many, and the service needs the processor more than this loop.
         time.sleep(pause)
-        pause = min(QUIET / 2, pause * 1.5)
+        pause = min(DRAIN_PAUSE, pause * 1.5)
     return {
         "by": how,
         "ms": round((time.monotonic() - started) * 1000),
