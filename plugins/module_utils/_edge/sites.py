@@ -172,7 +172,6 @@ def _parse_site(
     _check_purpose(entry, found, collect)
 
     shared = {key: given.get(key, role[key]) for key in SHARED}
-    prefixes = {key: f"{where}." if key in given else "caddy_" for key in SHARED}
     with collect:
         # Where one of them is the site's, the rule they break is the site's as well.
         ours = any(key in given for key in ("hsts_max_age", "hsts_include_subdomains", "hsts_preload"))
@@ -187,7 +186,8 @@ def _parse_site(
         headers.update(options.parse_headers(f"{where}.headers", given.get("headers", {})))
         found["headers"] = tuple((name, text) for name, text in sorted(headers.items()) if text)
     with collect:
-        found["compression"] = options.parse_bool(f"{prefixes['compression']}compression", shared["compression"])
+        at = f"{where}.compression" if "compression" in given else "caddy_compression"
+        found["compression"] = options.parse_bool(at, shared["compression"])
     found["access_rules"] = _parse_access(f"{where}.access_rules", given.get("access_rules", []), collect)
     certificate = None
     with collect:
