@@ -134,10 +134,9 @@ def test_a_hundred_deploys_lose_nothing_and_leave_nothing(host: Host, tmp_path: 
         report = load.stop()
     # Beside the samples, for who wants to know what went on when one of them took long.
     (tmp_path / "journal.json").write_text(json.dumps({"started": report.started, "lines": lines}))
-    with samples.open() as rows:
-        found = latencies(rows, report.started, phases(deploys, lines), "get")
-    with samples.open() as rows:
-        by_strategy = latencies(rows, report.started, sorted(switched, key=lambda entry: entry[0]), "get")
+    rows = samples.read_text().splitlines()
+    found = latencies(rows, report.started, phases(deploys, lines), "get")
+    by_strategy = latencies(rows, report.started, sorted(switched, key=lambda entry: entry[0]), "get")
     held = early((report.started + end["at"] for end in report.ends), lines, grace)
     figures = {
         "deploys": len(deploys),
