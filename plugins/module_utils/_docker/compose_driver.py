@@ -24,7 +24,13 @@ from ansible_collections.daffathan.platform.plugins.module_utils._backup.model i
     Request,
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._common.files import read_text, write_atomic
-from ansible_collections.daffathan.platform.plugins.module_utils._docker import app_files, probe, staging, stop_timer
+from ansible_collections.daffathan.platform.plugins.module_utils._docker import (
+    app_files,
+    drain,
+    probe,
+    staging,
+    stop_timer,
+)
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.app_files import (
     app_directory,
     read_key,
@@ -302,7 +308,7 @@ class ComposeDriver:
     def drain(self, release: Release) -> Mapping[str, Any]:
         network = self.load().network
         names = {network.gateway: "the gateway"} if network is not None else {}
-        return probe.wait_drained(self.containers.of(release), release, self._old_workers, names, self.tell)
+        return drain.wait_drained(self.containers.of(release), release, self._old_workers, names, self.tell)
 
     def unwell(self, release: Release) -> Ill | None:
         return probe.unwell(self.engine, self.containers.complete(release), release, self._host())

@@ -102,9 +102,11 @@ class Containers:
     def keep(self, release: Release, always: bool) -> None:
         policy = {"Name": "unless-stopped" if always else "no"}
         containers = self.of(release)
+        # An update is work for the host, in the moment before the gateway turns to these containers.
+        others = [entry for entry in containers if entry.attrs["HostConfig"]["RestartPolicy"]["Name"] != policy["Name"]]
         for pause in ENDING_PAUSES:
             try:
-                self.engine.each(containers, "update", restart_policy=policy)
+                self.engine.each(others, "update", restart_policy=policy)
                 break
             except EngineError:
                 # For a moment the engine takes a container that has just ended for a running one, and cannot update it.
@@ -112,7 +114,7 @@ class Containers:
                 if always:
                     probe.check_running(self.engine, containers)
         else:
-            self.engine.each(containers, "update", restart_policy=policy)
+            self.engine.each(others, "update", restart_policy=policy)
         if always:
             # From here on they come back by themselves; what ended before, with the engine for one, does not.
             probe.check_running(self.engine, containers)

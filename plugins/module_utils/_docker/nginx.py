@@ -4,14 +4,13 @@
 #
 # Private to this collection: it may change without notice.
 
-"""The running gateway: load a configuration, know when it is in force, see who still holds on to the old one."""
+"""The running gateway: load a configuration, know when it is in force."""
 
 from __future__ import annotations
 
 import contextlib
 import glob
 import http.client
-import ipaddress
 import os
 import signal
 import socket
@@ -55,7 +54,6 @@ FENCE_TIMEOUT = 15.0
 # For so many seconds a gateway that ended is waited for: Docker starts it again.
 PATIENCE = 15.0
 HELD = "gateway: {}. Try again when that has ended."
-ESTABLISHED = "01"
 # In the order in which they are written: the one of HTTP, which names the generation, is the last.
 KINDS = (STREAMS, APPS)
 
@@ -340,38 +338,3 @@ def _others(kind: str, apps: Collection[str]) -> list[str]:
     """The names of the files of the other apps."""
     names = map(os.path.basename, sorted(glob.glob(f"{glob.escape(DIRECTORY)}/{kind}/*.conf")))
     return [name for name in names if name not in {f"{app}.conf" for app in apps}]
-
-
-def holders(pid: int, port: int) -> list[str]:
-    """The addresses behind the connections from elsewhere to a port in the network namespace of a process."""
-    found = []
-    for family in ("tcp", "tcp6"):
-        for local, remote, state in _sockets(f"/proc/{pid}/net/{family}"):
-            if state == ESTABLISHED and int(local.rsplit(":", 1)[1], 16) == port and not _is_loopback(remote):
-                found.append(_address(remote))
-    return found
-
-
-def _sockets(path: str) -> Iterator[tuple[str, str, str]]:
-    try:
-        with open(path, encoding="ascii") as handle:
-            next(handle, None)
-            for line in handle:
-                fields = line.split()
-                yield fields[1], fields[2], fields[3]
-    except (FileNotFoundError, ProcessLookupError):
-        return
-
-
-def _address(remote: str) -> str:
-    digits = remote.rpartition(":")[0]
-    # The kernel writes each word in the byte order of the host.
-    words = b"".join(bytes.fromhex(digits[at : at + 8])[::-1] for at in range(0, len(digits), 8))
-    address = ipaddress.ip_address(words)
-    return str(getattr(address, "ipv4_mapped", None) or address)
-
-
-def _is_loopback(remote: str) -> bool:
-    address = remote.rsplit(":", 1)[0]
-    # The kernel writes each word in the byte order of the host: 127.0.0.1 ends in 7F, mapped or not.
-    return (address.endswith("7F") and len(address) in (8, 32)) or address == "0" * 24 + "01000000"

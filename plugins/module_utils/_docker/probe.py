@@ -4,7 +4,7 @@
 #
 # Private to this collection: it may change without notice.
 
-"""Waiting for containers: until they answer, or until nobody asks them any more."""
+"""Waiting for containers: until they answer, or until they have ended."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine import SDK_ERRORS, Engine
-from ansible_collections.daffathan.platform.plugins.module_utils._docker.nginx import holders
-from ansible_collections.daffathan.platform.plugins.module_utils._docker.process import Process, alive
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.driver import Ill
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
     LABEL,
@@ -30,7 +28,6 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model 
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.progress import (
     Tell,
     silent,
-    undrained,
     unended,
     unready,
 )
@@ -45,11 +42,8 @@ MEANING = {
     137: "which says that it was killed",
     139: "a segmentation fault",
 }
-FIRST_PAUSE, LAST_PAUSE, DRAIN_PAUSE = 0.025, 0.1, 0.25
+FIRST_PAUSE, LAST_PAUSE = 0.025, 0.1
 REQUEST_TIMEOUT = 2.0
-# Longer than any request the gateway took before the switch can be on its way without a connection to the app; and
-# the end of containers is work for the host, which is to come when the switch is over.
-QUIET = 1.2
 
 
 def health_of(container: Any) -> str | None:
@@ -242,53 +236,3 @@ def _not_ready(container: Any, service: ReleasedService, host: str | None) -> st
         return f"{where}: {error}"
     finally:
         connection.close()
-
-
-def wait_drained(
-    containers: Collection[Any],
-    release: Release,
-    workers: Collection[Process],
-    names: Mapping[str, str],
-    tell: Tell = silent,
-) -> Mapping[str, Any]:
-    """Wait until the old workers are gone, or no connection to the release is left for a while, or its time is over.
-
-    :param names: what the addresses are called that may hold a connection
-    """
-    started = time.monotonic()
-    limit = max((service.drain_timeout for service in release.services.values()), default=0)
-    watched = []
-    for container in containers:
-        service = release.services.get(container.labels.get(f"{LABEL}.service", ""))
-        if service is not None and service.port is not None and container.attrs["State"]["Running"]:
-            watched.append((container.labels[f"{LABEL}.service"], int(container.attrs["State"]["Pid"]), service.port))
-    quiet_since: float | None = None
-    pause = FIRST_PAUSE
-    while True:
-        held: dict[str, list[str]] = {}
-        for name, pid, port in watched:
-            held.setdefault(name, []).extend(names.get(other, other) for other in holders(pid, port))
-        open_connections = sum(map(len, held.values()))
-        now = time.monotonic()
-        # After an interruption nobody knows the workers any more: then the connections decide alone.
-        if workers and not alive(workers):
-            how = "workers"
-            break
-        quiet_since = None if open_connections else quiet_since or now
-        if quiet_since is not None and now - quiet_since >= QUIET:
-            how = "connections"
-            break
-        if now - started >= limit:
-            how = "timeout"
-            break
-        if open_connections:
-            tell(undrained, held, limit - (now - started))
-        # The sockets of a busy service are many, and the service needs the processor more than this loop.
-        time.sleep(pause)
-        pause = min(DRAIN_PAUSE, pause * 1.5)
-    return {
-        "by": how,
-        "ms": round((time.monotonic() - started) * 1000),
-        "open": open_connections,
-        "forced": how == "timeout",
-    }

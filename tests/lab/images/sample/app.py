@@ -311,7 +311,7 @@ class Service:
         """What a fresh process does for the first time takes longer: its first users do not have to wait for that."""
         site = f"http://127.0.0.1:{self.now.port}"
         async with aiohttp.ClientSession() as session:
-            for path in ("/", "/big?bytes=200000", "/echo") * 3:
+            for path in ("/", "/big?bytes=200000", "/echo") * 20:
                 body = b"x" * 5000 if path == "/echo" else None
                 async with session.request("POST" if body else "GET", site + path, data=body) as answer:
                     await answer.read()

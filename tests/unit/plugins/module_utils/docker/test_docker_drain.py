@@ -1,0 +1,114 @@
+# Copyright (c) 2026, the daffathan.platform authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""When the connections to a release are looked for, and when nobody asks it any more.
+
+Time, and what the kernel says, are scripted: a walk through its sockets that finds another thing each time cannot be
+had otherwise.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible_collections.daffathan.platform.plugins.module_utils._docker import drain
+from ansible_collections.daffathan.platform.plugins.module_utils._docker.process import Process
+
+GATEWAY, OTHER = "10.0.0.1", "10.0.0.9"
+GONE = Process(0, "never")
+
+
+class Kernel:
+    """Says at each time what the script has for it: how many sockets, and who holds connections."""
+
+    def __init__(self, *script: tuple[float, int | None, list[str]]) -> None:
+        self.script, self.now, self.walks = script, 0.0, []
+
+    def _at(self) -> tuple[float, int | None, list[str]]:
+        return [entry for entry in self.script if entry[0] <= self.now + 1e-9][-1]
+
+    def in_use(self, _pid: int) -> int | None:
+        return self._at()[1]
+
+    def holders(self, _pid: int, _port: int) -> list[str]:
+        self.walks.append(round(self.now, 1))
+        return self._at()[2]
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def drained(monkeypatch: pytest.MonkeyPatch, kernel: Kernel, *, limit: float = 30, workers: Any = ()) -> dict[str, Any]:
+    monkeypatch.setattr(drain, "in_use", kernel.in_use)
+    monkeypatch.setattr(drain, "holders", kernel.holders)
+    monkeypatch.setattr(drain, "time", SimpleNamespace(monotonic=lambda: kernel.now, sleep=kernel.sleep))
+    container = SimpleNamespace(labels={f"{drain.LABEL}.service": "api"}, attrs={"State": {"Running": True, "Pid": 7}})
+    release = SimpleNamespace(services={"api": SimpleNamespace(drain_timeout=limit, port=3000)})
+    return dict(drain.wait_drained([container], release, workers, {GATEWAY: "the gateway"}))  # type: ignore[arg-type]
+
+
+def test_nobody_looks_while_the_gateway_turns_to_the_other_release(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = Kernel((0, 1, []))
+    assert drained(monkeypatch, kernel)["by"] == "connections"
+    # Once to find none, and once to be sure.
+    assert kernel.walks == [0.7, 1.2]
+
+
+def test_connections_are_looked_for_when_their_number_may_have_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = Kernel((0, 3, [GATEWAY, GATEWAY]), (1.5, 2, [GATEWAY]), (1.7, 1, []))
+    found = drained(monkeypatch, kernel)
+    assert found == {"by": "connections", "ms": found["ms"], "open": 0, "forced": False}
+    assert kernel.walks == [0.7, 1.5, 1.7, 2.2]
+
+
+def test_an_end_and_a_begin_at_once_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The gateway's connection ends in the moment in which the service opens one of its own: as many as before.
+    kernel = Kernel((0, 2, [GATEWAY]), (1.5, 2, []))
+    assert drained(monkeypatch, kernel)["by"] == "connections"
+    assert kernel.walks == [0.7, 2.7, 3.2]
+
+
+def test_a_connection_that_came_unnoticed_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = Kernel((0, 2, []), (0.9, 2, [OTHER]), (1.8, 1, []))
+    assert drained(monkeypatch, kernel)["by"] == "connections"
+    assert kernel.walks == [0.7, 1.2, 1.8, 2.3]
+
+
+def test_where_the_kernel_does_not_count_each_time_is_looked(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = Kernel((0, None, []))
+    assert drained(monkeypatch, kernel)["by"] == "connections"
+    assert kernel.walks == [0.7, 0.8, 0.9, 1.0, 1.1, 1.2]
+
+
+@pytest.mark.parametrize("limit", [0, 0.3, 5])
+def test_what_is_held_when_the_time_is_over_is_told(monkeypatch: pytest.MonkeyPatch, limit: float) -> None:
+    found = drained(monkeypatch, Kernel((0, 3, [GATEWAY, OTHER])), limit=limit)
+    assert found == {"by": "timeout", "ms": found["ms"], "open": 2, "forced": True}
+    assert limit * 1000 <= found["ms"] <= limit * 1000 + 100
+
+
+def test_workers_that_are_gone_end_the_wait_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = drained(monkeypatch, Kernel((0, 2, [OTHER])), workers=[GONE])
+    assert (found["by"], found["ms"], found["open"]) == ("workers", 0, 1)
+
+
+def test_the_kernel_counts_the_sockets_of_both_families() -> None:
+    # Of this machine's own network: others may come and go meanwhile, but not a hundred.
+    before = drain.in_use(os.getpid())
+    families = (socket.AF_INET, socket.AF_INET6) if socket.has_ipv6 else (socket.AF_INET,)
+    for family in families:
+        opened = [socket.create_server(("", 0), family=family) for _ in range(200)]
+        found = drain.in_use(os.getpid())
+        for entry in opened:
+            entry.close()
+        assert before is not None and found is not None and found - before > 100
+
+
+def test_a_process_that_ended_has_no_sockets() -> None:
+    assert drain.in_use(2**22 + 1) is None
+    assert drain.holders(2**22 + 1, 3000) == []
