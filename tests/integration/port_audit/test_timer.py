@@ -38,11 +38,16 @@ def metric(host: Host, name: str) -> float:
     return float(match[1])
 
 
-def said(host: Host) -> str:
-    """What the last run of the unit wrote to the journal, without what systemd writes of the unit."""
-    run = host.run("systemctl", "show", "--property=InvocationID", "--value", UNIT).strip()
-    command = ("journalctl", "--output=cat", "--identifier=daffathan-port-audit", f"_SYSTEMD_INVOCATION_ID={run}")
-    return host.run(*command)
+def audited(host: Host) -> tuple[int, str]:
+    """Runs the unit: the exit status of its start, and what the command wrote to the journal meanwhile.
+
+    They are found by their place: of a process that has ended by the time the journal reads a line, it may not know the unit.
+    """
+    journal = ("journalctl", "--identifier=daffathan-port-audit")
+    _, cursor = host.run("journalctl", "--lines=0", "--show-cursor").rsplit("-- cursor: ", 1)
+    rc = host.rc("systemctl", "start", UNIT)
+    host.run("journalctl", "--sync")
+    return rc, host.run(*journal, "--output=cat", f"--after-cursor={cursor.strip()}")
 
 
 def test_a_second_run_changes_nothing(vps: Host) -> None:
@@ -58,8 +63,8 @@ def test_the_timer_waits_and_nothing_ran_while_it_was_set_up(vps: Host) -> None:
 
 
 def test_a_clean_host_passes_and_its_metrics_say_so(vps: Host) -> None:
-    vps.run("systemctl", "start", UNIT)
-    assert "reachable: 22/tcp" in said(vps)
+    rc, said = audited(vps)
+    assert rc == 0 and "reachable: 22/tcp" in said
     assert metric(vps, "success") == 1
     assert metric(vps, 'reachable_port{port="22",proto="tcp",family="ipv6"}') == 1
     assert vps.run("stat", "--format=%a %U", METRICS).strip() == "644 root"
@@ -69,9 +74,10 @@ def test_a_finding_makes_the_unit_fail_and_starts_the_alert(vps: Host) -> None:
     listen(vps, 9001, "0.0.0.0")
     vps.run("ufw", "allow", "9001/tcp")
     try:
-        assert vps.rc("systemctl", "start", UNIT) != 0
+        rc, said = audited(vps)
+        assert rc != 0
         assert vps.run("systemctl", "is-failed", UNIT).strip() == "failed"
-        assert "9001/tcp is reachable" in said(vps) and "Remedy:" in said(vps)
+        assert "9001/tcp is reachable" in said and "Remedy:" in said
         assert metric(vps, "success") == 0
         assert metric(vps, 'findings_by_id{id="undeclared-listener",severity="high"}') == 1
         shell(vps, "for i in $(seq 50); do [ -e /run/alerted ] && exit; sleep 0.1; done; exit 1")
@@ -90,11 +96,11 @@ def test_the_sandbox_hides_nothing(vps: Host) -> None:
     network = ("--driver", "macvlan", "--opt", "parent=eth0", "--subnet", "10.99.0.0/24", "beside")
     vps.run("docker", "network", "create", *network)
     vps.run("docker", "run", "--detach", "--name", "lan", "--network", "beside", IMAGE)
-    vps.rc("systemctl", "start", UNIT)
+    _, said = audited(vps)
     command = "/usr/local/sbin/daffathan-port-audit live --expected /etc/daffathan/port_audit.json"
     outside = vps.run("sh", "-c", f"{command} || [ $? = 1 ]")
     # The journal keeps no empty lines.
-    assert said(vps).splitlines() == [line for line in outside.splitlines() if line]
+    assert said.splitlines() == [line for line in outside.splitlines() if line]
     for word in ("8080", "python3", "flat", "lan"):
         assert word in outside
     assert "unknown" not in outside
