@@ -87,7 +87,7 @@ objectives:
     scope:
       description: V(app) for all of it, V(database) for what the database declares of itself.
       type: str
-    items:
+    covers:
       description: What it is about, as C(database/<name>) and C(volume/<name>).
       type: list
       elements: str

@@ -101,7 +101,7 @@ class Assessment:
         return {
             "app": self.objective.app,
             "scope": self.objective.scope,
-            "items": [item.id for item in self.objective.items],
+            "covers": [item.id for item in self.objective.items],
             "rpo": self.objective.rpo,
             "rpo_worst": self.rpo_worst,
             "rpo_met": self.rpo_met,

@@ -224,7 +224,7 @@ def test_metrics_tell_the_last_recoverable_point_of_each_item(host: Host) -> Non
 def test_objectives_are_told_and_those_that_cannot_be_met_are_refused(host: Host) -> None:
     """Behind the first restore, by which it is known how long one takes."""
     (told,) = objectives(host)
-    assert (told["items"], told["rpo"], told["rpo_worst"]) == (ITEMS, 2 * 86400, 36 * 3600 + 1800)
+    assert (told["covers"], told["rpo"], told["rpo_worst"]) == (ITEMS, 2 * 86400, 36 * 3600 + 1800)
     assert told["rto_measured"] and told["rto_expected"] > 0 and told["rto_met"]
     database = {**LABS["backup"]["database"], "rpo": "15m"}
     refused = play(host, apps=[{"name": "labs", "backup": {**LABS["backup"], "database": database, "rto": "1s"}}])

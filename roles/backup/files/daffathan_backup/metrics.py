@@ -75,7 +75,7 @@ def _strictest(apps: Mapping[str, Any], key: str) -> list[Sample]:
     found: dict[tuple[str, str], float] = {}
     for app, entry in apps.items():
         for objective in entry["objectives"]:
-            for item in objective["items"] if objective[key] is not None else ():
+            for item in objective["covers"] if objective[key] is not None else ():
                 found[app, item] = min(objective[key], found.get((app, item), objective[key]))
     return [({"app": app, "item": item}, value) for (app, item), value in found.items()]
 

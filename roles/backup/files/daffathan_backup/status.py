@@ -156,7 +156,7 @@ def describe_objective(told: Mapping[str, Any]) -> str:
     for key, text in (("rpo", f"RPO {rpo} at worst"), ("rto", f"RTO {rto} expected")):
         declared, verdict = told[key], "met" if told[f"{key}_met"] else "NOT MET"
         parts.append(text + (f" (declared {show_duration(declared)}: {verdict})" if declared is not None else ""))
-    return f"{', '.join(told['items'])}: {', '.join(parts)}"
+    return f"{', '.join(told['covers'])}: {', '.join(parts)}"
 
 
 def check_due(status: Mapping[str, Any], interval_days: int, now: datetime) -> bool:

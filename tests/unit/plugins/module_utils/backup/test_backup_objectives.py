@@ -152,7 +152,7 @@ def test_without_objectives_nothing_is_refused_and_all_is_told() -> None:
     assert only.to_json() == {
         "app": "labs",
         "scope": "app",
-        "items": ["database/labs", "volume/uploads"],
+        "covers": ["database/labs", "volume/uploads"],
         **{"rpo": None, "rpo_worst": 131400, "rpo_met": True},
         **{"rto": None, "rto_expected": None, "rto_met": True, "rto_measured": False},
     }
