@@ -41,13 +41,13 @@ def metric(host: Host, name: str) -> float:
 def audited(host: Host) -> tuple[int, str]:
     """Runs the unit: the exit status of its start, and what the command wrote to the journal meanwhile.
 
-    They are found by their place: of a process that has ended by the time the journal reads a line, it may not know the unit.
+    Its lines are found by their place: the journal may not know the unit of what it reads after the end of the process.
     """
-    journal = ("journalctl", "--identifier=daffathan-port-audit")
     _, cursor = host.run("journalctl", "--lines=0", "--show-cursor").rsplit("-- cursor: ", 1)
     rc = host.rc("systemctl", "start", UNIT)
     host.run("journalctl", "--sync")
-    return rc, host.run(*journal, "--output=cat", f"--after-cursor={cursor.strip()}")
+    since = f"--after-cursor={cursor.strip()}"
+    return rc, host.run("journalctl", "--identifier=daffathan-port-audit", "--output=cat", since)
 
 
 def test_a_second_run_changes_nothing(vps: Host) -> None:
