@@ -49,7 +49,12 @@ docs-lint: setup-dev ## antsibull-docs on modules and roles
 	    PATH=$(CURDIR)/$(BIN):$$PATH ANSIBLE_COLLECTIONS_PATH=$(CURDIR)/$(STAGE)-docs \
 	    $(CURDIR)/$(BIN)/antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=self .
 
-unit: setup-dev ## unit tests of the pure cores, the lab, the load generator
+NGINX := .build/nginx/nginx
+
+$(NGINX): tests/tools/nginx.sh
+	@tests/tools/nginx.sh $(@D)
+
+unit: setup-dev $(NGINX) ## unit tests of the pure cores, the lab, the load generator, the edge
 	$(BIN)/python -m pytest -q tests/unit
 
 sanity: setup-dev ## ansible-test sanity on the pinned core and on the newest one a Python of this machine takes
@@ -107,7 +112,7 @@ SOAKS := examples ufw_policy port_audit engine rollout crashes
 soak: ## the long runs that CI has no time for: new examples, other releases and engines, a hundred deploys, kills at every line; NAME=<name> runs one
 	@$(MAKE) --no-print-directory --jobs 1 $(addprefix soak-,$(or $(NAME),$(SOAKS)))
 
-soak-examples: setup-dev
+soak-examples: setup-dev $(NGINX)
 	DAFFATHAN_TEST_EXAMPLES=soak $(BIN)/python -m pytest -q tests/unit/plugins
 
 soak-ufw_policy: setup-dev lab

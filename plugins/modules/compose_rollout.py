@@ -111,6 +111,14 @@ options:
         until they end, at the latest when C(drain_timeout) is over and the old containers stop.
       - C(idle_timeout) (int, default V(86400)) is the number of seconds after which a connection with V(tcp) that
         carries nothing in either direction is closed.
+      - C(max_body_size) (str, default is that of the gateway) is the largest body of a request, as a number with the
+        unit V(k), V(m) or V(g); V(0) is no limit. A larger one is answered with 413.
+      - C(read_timeout) (int, default V(3600)) is the number of seconds after which a container that neither sends a
+        byte of its answer nor takes one of the request is given up, with 504. C(connect_timeout) (int, default V(5)) is
+        how long a connection to it may take. C(body_timeout) (int, default V(60)) is the number of seconds after which
+        a client that sends no byte of its request's body is given up, with 408.
+      - These, and all that follows up to C(job), say how the gateway serves a service with C(protocol=http). They take
+        effect by a reload, without a new release.
       - C(job) (str) makes the service a job, which does its work and ends. V(before_start) runs it once per release,
         before the release starts. C(timeout) (int, default V(600)) is the number of seconds it may take. Jobs run one
         after the other, in the order of their names. The compose file has to give the C(command) of the job.

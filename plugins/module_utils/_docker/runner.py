@@ -28,9 +28,9 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model 
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.options import (
     parse_app,
     parse_app_name,
-    parse_number,
     parse_release_id,
 )
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.parsing import parse_number
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.phases import Rollout, utc_now
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.progress import Progress, progress_path
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.room import MIB, Room, explain

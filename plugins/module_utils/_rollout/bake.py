@@ -15,11 +15,10 @@ from typing import Any
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary import Analysis
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary_options import (
     LIMITS,
-    mapping,
     parse_limits,
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import InputError
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.options import parse_number
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.parsing import mapping, parse_number
 
 EXAMPLE = "{seconds: 60, max_p95_ms: 500}"
 # What the release before answered is another time's: its rate of errors is compared only where that is asked for.

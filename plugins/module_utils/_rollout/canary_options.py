@@ -15,6 +15,7 @@ from typing import Any
 
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.canary import Analysis
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import App, InputError
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.parsing import mapping
 
 # What the answers of a release are held to, here and in `bake`.
 LIMITS = (
@@ -100,16 +101,6 @@ def parse_canary(options: object, app: App) -> Canary | None:
     if "analysis" not in given:
         return Canary(steps, sticky, header or None)
     return _with_analysis(Canary(steps, sticky, header or None), given["analysis"])
-
-
-def mapping(where: str, options: object, known: Sequence[str], example: str) -> dict[str, Any]:
-    """What is given, or InputError where that is no mapping or has a key that is not known."""
-    if not isinstance(options, Mapping):
-        raise InputError(f"{where}: {options!r} is not a mapping. Write for example {example}.")
-    unknown = sorted(set(map(str, options)) - set(known))
-    if unknown:
-        raise InputError(f"{where}.{unknown[0]}: there is no such option. Known are {', '.join(known)}.")
-    return {key: value for key, value in options.items() if value is not None}
 
 
 def _steps(value: object) -> tuple[Step, ...]:

@@ -68,6 +68,7 @@ def describe_route(route: Route | None) -> list[str]:
         lines += [f"route: {path} -> {name}:{service['port']}" for path in service["routes"]]
         if service.get("protocol") == TCP:
             lines.append(f"stream: {name}:{service['port']}")
+        lines += [f"serving: {name}: {key}: {value}" for key, value in sorted(service.get("serving", {}).items())]
     return lines
 
 

@@ -22,6 +22,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model 
     canonical_hash,
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.options import RELEASE_ID
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.serving import Serving
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.split import Split
 
 PUBLIC = "unix:/run/gateway/public/http.sock"
@@ -50,7 +51,17 @@ def _upstream(name: str, service: ReleasedService) -> str:
 """
 
 
-def _proxy(upstream: str, indent: str, directives: str = "") -> str:
+def _limits(serving: Serving) -> list[str]:
+    """What the service has of its own, where the base configuration has one for all."""
+    size, body = serving.max_body_size, serving.body_timeout
+    return [
+        *([f"client_max_body_size {size};"] if size is not None else []),
+        *([f"client_body_timeout {body}s;"] if body is not None else []),
+    ]
+
+
+def _proxy(upstream: str, serving: Serving, indent: str, directives: str = "") -> str:
+    silence = "1h" if serving.read_timeout is None else f"{serving.read_timeout}s"
     lines = (
         *directives.splitlines(),
         f"proxy_pass http://{upstream};",
@@ -59,13 +70,14 @@ def _proxy(upstream: str, indent: str, directives: str = "") -> str:
         "proxy_set_header X-Request-ID $gateway_request_id;",
         "proxy_set_header Upgrade $http_upgrade;",
         "proxy_set_header Connection $connection_upgrade;",
-        "proxy_connect_timeout 5s;",
-        "proxy_read_timeout 1h;",
-        "proxy_send_timeout 1h;",
+        f"proxy_connect_timeout {serving.connect_timeout or 5}s;",
+        f"proxy_read_timeout {silence};",
+        f"proxy_send_timeout {silence};",
         "proxy_buffering off;",
         # A request that may have been acted upon is never sent a second time.
         "proxy_next_upstream error timeout;",
         "proxy_next_upstream_tries 2;",
+        *_limits(serving),
     )
     return "\n".join(f"{indent}{line}" for line in lines)
 
@@ -76,8 +88,8 @@ def _public(app: App, release: Release, split: Split | None) -> str:
         directives, upstream = "", upstream_name(app.name, service.name)
         if split is not None and service.name in split.services:
             directives, upstream = splits.for_users(app.name, service.name)
-        for route in sorted(service.routes):
-            locations.append(f"    location {route} {{\n{_proxy(upstream, ' ' * 8, directives)}\n    }}")
+        proxy = _proxy(upstream, service.serving, " " * 8, directives)
+        locations += [f"    location {route} {{\n{proxy}\n    }}" for route in sorted(service.routes)]
     body = "\n".join(locations)
     cookie = splits.cookie_header(app.name, split) if split is not None else ""
     return f"""server {{
@@ -121,7 +133,7 @@ def _east_west(app: App, release: Release, address: str, split: Split | None) ->
     set $gateway_release {release.id};
     keepalive_timeout 0;
     location / {{
-{_proxy(upstream, " " * 8, directives)}
+{_proxy(upstream, app.service(name).serving, " " * 8, directives)}
     }}
 }}
 """)

@@ -17,6 +17,8 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.serving import Serving
+
 # The commands of a migration, in the order in which they are explained.
 MIGRATIONS = ("command", "rollback", "after", "version")
 MIGRATE, MIGRATE_BACK, CONTRACT, SCHEMA = (f"migrate.{key}" for key in MIGRATIONS)
@@ -62,6 +64,8 @@ class Service:
     protocol: str = HTTP
     # Seconds without a byte after which a connection is given up; for TCP alone.
     idle_timeout: int = 86400
+    # For HTTP alone.
+    serving: Serving = Serving()
 
 
 @dataclass(frozen=True)

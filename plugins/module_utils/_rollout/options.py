@@ -24,6 +24,8 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model 
     OneShot,
     Service,
 )
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.parsing import parse_number
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.serving_options import SERVING, parse_serving
 
 APP_NAME = re.compile(r"[a-z](?:-?[a-z0-9]){0,30}")
 RELEASE_ID = re.compile(r"r\d{8}t\d{6}-[0-9a-f]{8}")
@@ -38,16 +40,6 @@ WORKER_UPTIME = 5
 JOB_TIMES = ("before_start",)
 # Seconds: 30 days.
 MOST_IDLE = 2592000
-
-
-def parse_number(where: str, value: object, low: int, high: int) -> int:
-    try:
-        number = int(str(value))
-    except ValueError:
-        number = low - 1
-    if isinstance(value, bool) or not low <= number <= high:
-        raise InputError(f"{where}: {value!r} is not a number from {low} to {high}.")
-    return number
 
 
 def parse_app_name(name: str) -> str:
@@ -72,14 +64,15 @@ def parse_service(name: str, options: object) -> Service:
     known = (
         *("port", "routes", "health", "replicas", "start_timeout", "drain_timeout", "stop_timeout", "min_uptime"),
         *("strategy", "surge", "unavailable", "protocol", "idle_timeout"),
+        *SERVING,
     )
     given = {key: value for key, value in options.items() if value is not None}
     unknown = sorted(set(map(str, given)) - set(known))
     if unknown:
         raise InputError(f"{where}.{unknown[0]}: there is no such option. Known are {', '.join(known)}.")
     worker = "port" not in given
-    for key in ("routes", "health", "protocol"):
-        if worker and given.get(key):
+    for key in ("routes", "health", "protocol", *SERVING):
+        if worker and (given.get(key) or (key in SERVING and key in given)):
             raise InputError(
                 f"{where}.{key}: {given[key]!r} for a service without `port`, which is a worker that takes no "
                 f"requests. Give the port on which it listens in its container, or remove `{key}`."
@@ -140,6 +133,7 @@ def parse_service(name: str, options: object) -> Service:
         idle_timeout=parse_number(
             f"{where}.idle_timeout", given.get("idle_timeout", Service.idle_timeout), 1, MOST_IDLE
         ),
+        serving=parse_serving(where, given),
     )
 
 
@@ -155,7 +149,8 @@ def _parse_protocol(where: str, given: Mapping[str, Any], strategy: str) -> str:
         "routes": "whose bytes the gateway passes on unread. Remove the routes: only the app's own network reaches it",
         "health": "which answers no GET. Remove it: the `healthcheck` of the compose file decides, or an open port",
     }
-    for key in (key for key in why if given.get(key)):
+    why |= dict.fromkeys(SERVING, "whose bytes the gateway passes on unread. Remove it")
+    for key in (key for key in why if given.get(key) or (key in SERVING and key in given)):
         raise InputError(f"{where}.{key}: {given[key]!r} for a service with `protocol: tcp`, {why[key]}.")
     if strategy == "canary":
         raise InputError(

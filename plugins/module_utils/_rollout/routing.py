@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from typing import Any
 
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.claims import domain_taken
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
@@ -21,13 +22,21 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model 
     ReleasedService,
     Service,
 )
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.serving import Serving
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import Route, State
 
 
 def route_of(app: App) -> Route:
-    return Route(
-        app.domains, {service.name: dict(asdict(service), routes=list(service.routes)) for service in app.services}
-    )
+    return Route(app.domains, {service.name: _asked(service) for service in app.services})
+
+
+def _asked(service: Service) -> dict[str, Any]:
+    """As it is remembered, in the form that it has when it is read again."""
+    asked = dict(asdict(service), routes=list(service.routes), serving=service.serving.to_json())
+    if not asked["serving"]:
+        # As a version wrote it that knew nothing of it: the same route is no change.
+        del asked["serving"]
+    return asked
 
 
 def app_of(name: str, route: Route, release: Release) -> App:
@@ -38,7 +47,8 @@ def app_of(name: str, route: Route, release: Release) -> App:
         # What the containers of the release listen to, whatever the next release will.
         asked.update(port=released.port, protocol=released.protocol)
         routes = tuple(asked.pop("routes")) if released.protocol == HTTP else ()
-        return Service(**{**asked, "routes": routes})
+        serving = Serving.from_json(asked.pop("serving", {}))
+        return Service(**{**asked, "routes": routes, "serving": serving})
 
     services = tuple(
         service(key, released) for key, released in sorted(release.services.items()) if released.port is not None

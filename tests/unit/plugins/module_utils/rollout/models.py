@@ -65,6 +65,15 @@ MODEL: dict[str, Any] = {
 }
 
 
+# Every option that says how the requests of a service are served.
+SERVED: dict[str, Any] = {
+    "max_body_size": "20M",
+    "connect_timeout": 2,
+    "read_timeout": "30",
+    "body_timeout": 10,
+}
+
+
 Change = Callable[[dict[str, Any]], Any]
 
 

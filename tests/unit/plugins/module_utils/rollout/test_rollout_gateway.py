@@ -19,11 +19,12 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model 
     RolloutError,
     Service,
 )
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.serving_options import parse_serving
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.split import Split
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.plugins.module_utils.rollout.models import APP, release
+from tests.unit.plugins.module_utils.rollout.models import APP, SERVED, release
 
 GOLDEN = Path(__file__).with_name("golden")
 TEMPLATE = Path(__file__).parents[5] / "roles/gateway/templates/etc/daffathan/gateway/nginx.conf.j2"
@@ -34,6 +35,7 @@ INTERNAL = replace(APP, domains=(), services=(Service("api", 3001), Service("web
 STREAMS = replace(
     APP, domains=(), services=(Service("api", 3001), Service("broker", 1883, protocol=TCP, idle_timeout=3600))
 )
+SERVING = replace(APP, services=(replace(APP.services[0], serving=parse_serving("api", SERVED)), APP.services[1]))
 
 
 def with_broker(value: Release) -> Release:
@@ -66,8 +68,9 @@ STREAMS_SPLIT = Split(canary(with_broker(release("blue"))), 10, frozenset())
         ("canary", replace(APP, name="my-labs"), release("blue"), SPLIT),
         ("streams", STREAMS, with_broker(release("blue")), None),
         ("streams-canary", STREAMS, with_broker(release("blue")), STREAMS_SPLIT),
+        ("serving", SERVING, release("blue"), None),
     ],
-    ids=["public", "internal", "canary", "streams", "streams beside a canary"],
+    ids=["public", "internal", "canary", "streams", "streams beside a canary", "with all options of a service"],
 )
 def test_file_is_as_reviewed(name: str, app: App, of: Release, split: Split | None) -> None:
     assert gateway.render(app, of, ADDRESS, split) == (GOLDEN / f"{name}.conf").read_text()

@@ -177,6 +177,23 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
         ["services.api.strategy", "'canary'", "protocol: tcp", "Remove `strategy`"],
     ),
     ("idle time of HTTP", service(idle_timeout=60), ["services.api.idle_timeout", "protocol: tcp", "Remove it"]),
+    ("size of a word", service(max_body_size="large"), ["services.api.max_body_size", "'large'", "20m", "0"]),
+    ("size of half a unit", service(max_body_size="1.5m"), ["services.api.max_body_size", "'1.5m'", "20m"]),
+    ("size that is true", service(max_body_size=True), ["services.api.max_body_size", "True", "20m"]),
+    ("size that ends its line", service(max_body_size="1m;"), ["services.api.max_body_size", "'1m;'", "20m"]),
+    ("no time to answer", service(read_timeout=0), ["services.api.read_timeout", "0", "1 to 604800"]),
+    ("too long to connect", service(connect_timeout=76), ["services.api.connect_timeout", "76", "1 to 75"]),
+    ("no time for a body", service(body_timeout="1m"), ["services.api.body_timeout", "'1m'", "1 to 3600"]),
+    (
+        "size of what a worker gets",
+        options(services={"api": {"port": 1, "routes": ["/"]}, "mailer": {"max_body_size": 0}}),
+        ["services.mailer.max_body_size", "0", "worker", "remove `max_body_size`"],
+    ),
+    (
+        "time that TCP may read",
+        options(services={"api": {"port": 1883, "protocol": "tcp", "read_timeout": 5}}),
+        ["services.api.read_timeout", "5", "protocol: tcp", "Remove it"],
+    ),
     (
         "no idle time",
         options(services={"api": {"port": 1883, "protocol": "tcp", "idle_timeout": 0}}),
