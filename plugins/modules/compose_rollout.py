@@ -117,6 +117,14 @@ options:
         byte of its answer nor takes one of the request is given up, with 504. C(connect_timeout) (int, default V(5)) is
         how long a connection to it may take. C(body_timeout) (int, default V(60)) is the number of seconds after which
         a client that sends no byte of its request's body is given up, with 408.
+      - C(rate_limit) (dict) is how many requests a client from outside may send - C(rate) (str, required) by second or
+        minute, like V(10/s) or V(30/m); C(burst) (int, by default as many as C(rate) names) may come too early, and
+        with C(nodelay) (bool, default V(true)) are answered at once.
+      - C(connection_limit) (dict) is how many requests of a client may be under way at once (C(connections), int,
+        required).
+      - Both have C(exempt) (list of str), addresses and networks that are not counted, and C(dry_run) (bool, default
+        V(false)), with which nobody is refused and only the access log tells who would have been. Others get 429 with
+        C(Retry-After). A client is an address, of IPv6 a /64.
       - These, and all that follows up to C(job), say how the gateway serves a service with C(protocol=http). They take
         effect by a reload, without a new release.
       - C(job) (str) makes the service a job, which does its work and ends. V(before_start) runs it once per release,

@@ -121,8 +121,7 @@ class ComposeDriver:
 
     def check_gateway(self) -> None:
         self.gateway.container(patience=0)
-        if self.work is not None and self.work.app.speaking(TCP):
-            self.gateway.check_streams()
+        self.gateway.check_base(tcp=self.work is not None and bool(self.work.app.speaking(TCP)))
 
     def settle(self) -> None:
         """What a run that was killed still wants of the gateway must not come true behind the back of this one."""

@@ -37,6 +37,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gatewa
     STREAMS,
     generation,
     knows_streams,
+    lacks,
     test_configuration,
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
@@ -101,11 +102,14 @@ class Gateway:
             )
         return container
 
-    def check_streams(self) -> None:
-        """Raise where services that speak TCP could not be served."""
-        if not knows_streams(self._base()):
+    def check_base(self, *, tcp: bool) -> None:
+        """Raise where the base configuration is of a version that could not serve the app. :param tcp: also by TCP"""
+        base = self._base()
+        missing = lacks(base)
+        if missing or (tcp and not knows_streams(base)):
+            what = f"does not know {missing[0]}" if missing else "cannot serve `protocol: tcp`"
             raise RolloutError(
-                f"gateway: {DIRECTORY}/nginx.conf is of a version that cannot serve `protocol: tcp`. Run role "
+                f"gateway: {DIRECTORY}/nginx.conf is of a version before this one, which {what}. Run role "
                 "daffathan.platform.gateway again."
             )
 

@@ -8,11 +8,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.daffathan.platform.plugins.module_utils._common.networks import check_network
 from ansible_collections.daffathan.platform.plugins.module_utils._edge.model import Access, InputError
 
 REDIRECTS = (301, 302, 307, 308)
@@ -122,13 +122,9 @@ def parse_network(where: str, value: object) -> str:
     if text == PRIVATE:
         return text
     try:
-        ipaddress.ip_network(text)
-    except ValueError:
-        try:
-            better = f"Write {ipaddress.ip_network(text, strict=False)} for the whole network, or the address alone"
-        except ValueError:
-            better = f"Write one like 203.0.113.7, 203.0.113.0/24, 2001:db8::/32, or {PRIVATE}"
-        raise InputError(f"{where}: {text} is not an address or a network. {better}.") from None
+        check_network(text, f", or {PRIVATE}")
+    except ValueError as error:
+        raise InputError(f"{where}: {error}") from None
     return text
 
 

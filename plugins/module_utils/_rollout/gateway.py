@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout import answers, limits, streams
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import split as splits
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout import streams
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
     HTTP,
     App,
@@ -31,6 +31,7 @@ _GENERATION = re.compile(r'^\s*return 200 "(?P<generation>[^"]+)\\n";', re.MULTI
 _PLACE = "@generation@"
 # What the gateway includes of an app: a file in the http context, and one in the stream context.
 APPS, STREAMS = "apps", "streams"
+_NAMED = ("$gateway_client", "$gateway_error_page", "$gateway_retry_after")
 _LOG = re.compile(r"/var/log/gateway/[\w.]+")
 
 
@@ -51,16 +52,7 @@ def _upstream(name: str, service: ReleasedService) -> str:
 """
 
 
-def _limits(serving: Serving) -> list[str]:
-    """What the service has of its own, where the base configuration has one for all."""
-    size, body = serving.max_body_size, serving.body_timeout
-    return [
-        *([f"client_max_body_size {size};"] if size is not None else []),
-        *([f"client_body_timeout {body}s;"] if body is not None else []),
-    ]
-
-
-def _proxy(upstream: str, serving: Serving, indent: str, directives: str = "") -> str:
+def _proxy(upstream: str, serving: Serving, indent: str, directives: str = "", guards: Sequence[str] = ()) -> str:
     silence = "1h" if serving.read_timeout is None else f"{serving.read_timeout}s"
     lines = (
         *directives.splitlines(),
@@ -77,7 +69,8 @@ def _proxy(upstream: str, serving: Serving, indent: str, directives: str = "") -
         # A request that may have been acted upon is never sent a second time.
         "proxy_next_upstream error timeout;",
         "proxy_next_upstream_tries 2;",
-        *_limits(serving),
+        *limits.everywhere(serving),
+        *guards,
     )
     return "\n".join(f"{indent}{line}" for line in lines)
 
@@ -88,7 +81,7 @@ def _public(app: App, release: Release, split: Split | None) -> str:
         directives, upstream = "", upstream_name(app.name, service.name)
         if split is not None and service.name in split.services:
             directives, upstream = splits.for_users(app.name, service.name)
-        proxy = _proxy(upstream, service.serving, " " * 8, directives)
+        proxy = _proxy(upstream, service.serving, " " * 8, directives, limits.public(app, service))
         locations += [f"    location {route} {{\n{proxy}\n    }}" for route in sorted(service.routes)]
     body = "\n".join(locations)
     cookie = splits.cookie_header(app.name, split) if split is not None else ""
@@ -100,7 +93,7 @@ def _public(app: App, release: Release, split: Split | None) -> str:
 {cookie}    absolute_redirect off;
     # A worker that leaves closes its idle connections: a request on its way over one of them would be lost.
     keepalive_timeout 0;
-{body}
+{answers.pages(cookie)}{body}
 }}
 """
 
@@ -156,6 +149,7 @@ def render(app: App, release: Release, address: str, split: Split | None = None)
         f"# App {heading}",
         *(_upstream(upstream_name(app.name, name), release.services[name]) for name in served),
         beside,
+        limits.zones(app) if app.domains else "",
         _public(app, release, split) if app.domains else "",
         f"""server {{
     listen {ADMIN};
@@ -209,6 +203,11 @@ def release_of(generation_text: str | None) -> str | None:
 def releases_of(generation_text: str | None) -> frozenset[str]:
     """All releases that a generation sends requests to."""
     return frozenset(generation_text.split("/", 1)[0].split("+")) if generation_text else frozenset()
+
+
+def lacks(base: str) -> list[str]:
+    """What the base configuration does not define of what the file of an app names."""
+    return [name for name in _NAMED if f" {name} {{" not in base]
 
 
 def knows_streams(base: str) -> bool:

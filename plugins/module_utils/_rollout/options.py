@@ -24,8 +24,12 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model 
     OneShot,
     Service,
 )
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.parsing import parse_number
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.serving_options import SERVING, parse_serving
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.parsing import parse_bool, parse_number
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.serving_options import (
+    SERVING,
+    check_routed,
+    parse_serving,
+)
 
 APP_NAME = re.compile(r"[a-z](?:-?[a-z0-9]){0,30}")
 RELEASE_ID = re.compile(r"r\d{8}t\d{6}-[0-9a-f]{8}")
@@ -116,6 +120,8 @@ def parse_service(name: str, options: object) -> Service:
             f"{where}.min_uptime: {min_uptime} is more than `start_timeout` ({start_timeout}), so the service could "
             "never get ready. Raise `start_timeout`."
         )
+    serving = parse_serving(where, given)
+    check_routed(where, serving, routes)
     return Service(
         name=name,
         port=None if worker else parse_number(f"{where}.port", given["port"], 1, 65535),
@@ -133,7 +139,7 @@ def parse_service(name: str, options: object) -> Service:
         idle_timeout=parse_number(
             f"{where}.idle_timeout", given.get("idle_timeout", Service.idle_timeout), 1, MOST_IDLE
         ),
-        serving=parse_serving(where, given),
+        serving=serving,
     )
 
 
@@ -211,8 +217,8 @@ def parse_migrate(options: object, services: Collection[str]) -> list[OneShot]:
         raise InputError("migrate.command: missing. Give what migrates the schema, for example [./migrate, up].")
     timeout = parse_number("migrate.timeout", given.get("timeout", 600), 1, 86400)
     point = given.get("recovery_point")
-    if point is not None and not isinstance(point, bool):
-        raise InputError(f"migrate.recovery_point: {point!r} is not true or false.")
+    if point is not None:
+        parse_bool("migrate.recovery_point", point)
     shots = []
     for key in MIGRATIONS:
         command = given.get(key)

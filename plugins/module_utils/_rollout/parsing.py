@@ -24,6 +24,12 @@ def parse_number(where: str, value: object, low: int, high: int) -> int:
     return number
 
 
+def parse_bool(where: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise InputError(f"{where}: {value!r} is not true or false.")
+    return value
+
+
 def mapping(where: str, options: object, known: Sequence[str], example: str) -> dict[str, Any]:
     """What is given, or InputError where that is no mapping or has a key that is not known."""
     if not isinstance(options, Mapping):

@@ -9,9 +9,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
+
+
+@dataclass(frozen=True)
+class RateLimit:
+    """How many requests a client may send in a time, on average. `burst` is how many may come too early."""
+
+    requests: int
+    # Seconds: 1 or 60.
+    period: int
+    burst: int
+    # What comes too early is not kept waiting for its time.
+    nodelay: bool = True
+    # Only the log tells what would have been refused.
+    dry_run: bool = False
+    exempt: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ConnectionLimit:
+    """How many requests of a client may be under way at once."""
+
+    connections: int
+    dry_run: bool = False
+    exempt: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -24,6 +48,8 @@ class Serving:
     connect_timeout: int | None = None
     read_timeout: int | None = None
     body_timeout: int | None = None
+    rate_limit: RateLimit | None = None
+    connection_limit: ConnectionLimit | None = None
 
     def to_json(self) -> dict[str, Any]:
         """What is asked for; nothing where that is nothing, as for a service of a version without these options."""
@@ -33,4 +59,12 @@ class Serving:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Serving:
-        return cls(**data)
+        made = {key: kind(**_hashable(data[key])) for key, kind in _KINDS.items() if key in data}
+        return cls(**{**data, **made})
+
+
+_KINDS: Mapping[str, Callable[..., Any]] = {"rate_limit": RateLimit, "connection_limit": ConnectionLimit}
+
+
+def _hashable(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}

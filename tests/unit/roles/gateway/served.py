@@ -211,12 +211,21 @@ class Served:
         """Return when the new configuration is in force."""
         assert self.process is not None
         self.write(of, released or release(), **options)
+        before = self.workers()
         self.process.send_signal(signal.SIGHUP)
-        for _ in range(300):
-            if await self.admin("/generation", "labs") == self.generation:
-                return
-            await asyncio.sleep(0.01)
-        raise AssertionError(self.said())
+        await self.until(lambda: not before & self.workers() and self.workers())
+        assert await self.admin("/generation", "labs") == self.generation, self.said()
+
+    def workers(self) -> set[int]:
+        """Those that accept connections. That the new ones answer does not say that the old ones have stopped to."""
+        assert self.process is not None
+        master = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        found = set()
+        for pid in master.read_text().split():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                if b"shutting down" not in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    found.add(int(pid))
+        return found
 
     async def admin(self, path: str, host: str = "localhost") -> str:
         connector = aiohttp.UnixConnector(f"{self.directory}/admin/admin.sock", force_close=True)
@@ -252,8 +261,11 @@ class Served:
             writer.write(request.encode())
             return (await reader.read()).decode()
 
-    def logged(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in (self.directory / "access.log").read_text().splitlines()]
+    async def logged(self, count: int) -> list[dict[str, Any]]:
+        """The first lines of the access log, so many. nginx writes them when the answers are sent already."""
+        path = self.directory / "access.log"
+        await self.until(lambda: path.read_text().count("\n") >= count)
+        return [json.loads(line) for line in path.read_text().splitlines()][:count]
 
 
 def _listening(address: str, port: int) -> socket.socket:

@@ -71,6 +71,14 @@ SERVED: dict[str, Any] = {
     "connect_timeout": 2,
     "read_timeout": "30",
     "body_timeout": 10,
+    "rate_limit": {
+        "rate": "30/m",
+        "burst": 5,
+        "nodelay": False,
+        "dry_run": True,
+        "exempt": ["192.0.2.0/24", "2001:db8::1"],
+    },
+    "connection_limit": {"connections": 20, "exempt": ["192.0.2.7"]},
 }
 
 

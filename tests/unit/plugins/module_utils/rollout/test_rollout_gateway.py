@@ -226,7 +226,8 @@ def test_beside_a_canary_every_route_goes_to_both_or_to_the_live_release(case: t
     for name in split.services | set(split.candidate.services):
         assert {f"labs.{name}", f"labs--canary.{name}"} <= upstreams
     assert all(f"{address} labs--canary;" in text for address in split.candidate.addresses)
-    assert (public.count("add_header Set-Cookie") == 1) == (split.sticky == "cookie" and bool(app.domains))
+    # Of the server, and of each form of its own answers, which inherit none beside a header of theirs.
+    assert public.count("add_header Set-Cookie") == 3 * (split.sticky == "cookie" and bool(app.domains))
 
 
 @given(splits())
@@ -280,6 +281,16 @@ def test_the_test_leaves_the_logs_alone() -> None:
     text = gateway.test_configuration(base, {"apps": [], "streams": []}, "/etc/gateway")
     assert (base.count("/var/log/gateway/"), text.count("/var/log/gateway/")) == (3, 0)
     assert text.count("access_log /dev/null json;") == 2 and "error_log /dev/null notice;" in text
+
+
+def test_what_an_app_names_is_in_the_base_configuration() -> None:
+    base = TEMPLATE.read_text()
+    assert gateway.lacks(base) == []
+    assert gateway.lacks(base.replace("$gateway_client {", "$client {")) == ["$gateway_client"]
+    # Each of an app's own begins with what it is for.
+    text = gateway.render(SERVING, release(), ADDRESS, SPLIT)
+    used = set(re.findall(r"\$\{?(gateway_\w+)", text)) - set(re.findall(r"^ +set \$(\w+)", text, re.MULTILINE))
+    assert {name for name in used if f"${name} {{" not in base} == set()
 
 
 def test_a_base_configuration_of_before_streams_serves_apps_without_them() -> None:

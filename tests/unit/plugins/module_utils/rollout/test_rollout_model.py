@@ -194,6 +194,60 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
         options(services={"api": {"port": 1883, "protocol": "tcp", "read_timeout": 5}}),
         ["services.api.read_timeout", "5", "protocol: tcp", "Remove it"],
     ),
+    ("rate as a number", service(rate_limit=10), ["services.api.rate_limit", "10", "{rate: 10/s"]),
+    ("no rate", service(rate_limit={"burst": 5}), ["services.api.rate_limit.rate", "None", "10/s"]),
+    ("rate by the hour", service(rate_limit={"rate": "10/h"}), ["services.api.rate_limit.rate", "'10/h'", "30/m"]),
+    ("rate of nothing", service(rate_limit={"rate": "0/s"}), ["services.api.rate_limit.rate", "'0/s'", "10/s"]),
+    (
+        "rate with a sign of nginx",
+        service(rate_limit={"rate": "1/s;"}),
+        ["services.api.rate_limit.rate", "'1/s;'", "10/s"],
+    ),
+    (
+        "negative burst",
+        service(rate_limit={"rate": "1/s", "burst": -1}),
+        ["services.api.rate_limit.burst", "-1", "0 to 100000"],
+    ),
+    (
+        "delay that is a word",
+        service(rate_limit={"rate": "1/s", "nodelay": "yes"}),
+        ["services.api.rate_limit.nodelay", "'yes'", "true or false"],
+    ),
+    (
+        "option that a rate does not have",
+        service(rate_limit={"rate": "1/s", "allow": []}),
+        ["services.api.rate_limit.allow", "Known are", "exempt"],
+    ),
+    (
+        "network that begins in its middle",
+        service(rate_limit={"rate": "1/s", "exempt": ["192.0.2.1/24"]}),
+        ["services.api.rate_limit.exempt: 192.0.2.1/24", "Write 192.0.2.0/24"],
+    ),
+    (
+        "name instead of an address",
+        service(connection_limit={"connections": 1, "exempt": ["office"]}),
+        ["services.api.connection_limit.exempt: office", "203.0.113.7"],
+    ),
+    (
+        "address of one machine",
+        service(connection_limit={"connections": 1, "exempt": ["fe80::1%eth0"]}),
+        ["services.api.connection_limit.exempt: fe80::1 %eth0", "203.0.113.7"],
+    ),
+    (
+        "addresses as text",
+        service(connection_limit={"connections": 1, "exempt": "192.0.2.1"}),
+        ["services.api.connection_limit.exempt", "'192.0.2.1'", "[203.0.113.0/24]"],
+    ),
+    (
+        "no number of connections",
+        service(connection_limit={}),
+        ["services.api.connection_limit.connections", "None", "1 to 65535"],
+    ),
+    (
+        "limit for nobody",
+        options(services={"api": {"port": 1, "routes": ["/"]}, "db": {"port": 2, "rate_limit": {"rate": "1/s"}}}),
+        ["services.db.rate_limit", "without `routes`", "Remove `rate_limit`"],
+    ),
     (
         "no idle time",
         options(services={"api": {"port": 1883, "protocol": "tcp", "idle_timeout": 0}}),

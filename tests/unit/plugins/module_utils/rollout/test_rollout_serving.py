@@ -7,13 +7,16 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout import describe, routing
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import App
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout import describe, limits, routing
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import App, Service
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.options import parse_app
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import State, loads
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from tests.unit.plugins.module_utils.rollout.models import SERVED, release
 
@@ -37,6 +40,32 @@ def test_it_is_the_same_after_it_was_remembered(options: dict[str, Any]) -> None
 def test_what_is_not_asked_for_is_not_remembered() -> None:
     """A state that was written before there were such options is still that of the same route."""
     assert "serving" not in json.loads(State("labs", route=routing.route_of(app())).dumps())["route"]["services"]["api"]
+
+
+NAMES = st.tuples(
+    st.from_regex(r"[a-z](?:-?[a-z0-9]){0,6}", fullmatch=True), st.from_regex(r"[a-cA-C0-9._-]{1,6}", fullmatch=True)
+)
+
+
+@example([("a", name) for name in ("b-c", "b_c", "b.c", "B-C", "b_2dc")] + [("a-b", "5f"), ("a", "b_"), ("a-b", "_5f")])
+@given(st.lists(NAMES, min_size=2, max_size=20, unique=True))
+def test_no_two_services_count_in_the_same_place(names: list[tuple[str, str]]) -> None:
+    both = [(App(name, (), ()), Service(service, 1)) for name, service in names]
+    variables = [limits.variable("rated", *each) for each in both]
+    # nginx knows them in lower case.
+    assert len({name.lower() for name in variables}) == len(names)
+    assert all(re.fullmatch(r"\$[a-z0-9_]+", name) for name in variables)
+
+
+def test_a_zone_always_has_the_same_key() -> None:
+    """nginx refuses to load another one, and goes on with what it had."""
+    other = {"rate": "9/s", "exempt": ["192.0.2.1"]}
+    keys = [
+        re.findall(r"^limit_\w+_zone (\S+) zone=(\S+):4m", limits.zones(app(**options)), re.MULTILINE)
+        for options in (SERVED, {"rate_limit": other, "connection_limit": {"connections": 1}})
+    ]
+    assert keys[0] == keys[1]
+    assert [zone for _, zone in keys[0]] == ["labs--requests.api", "labs--connections.api"]
 
 
 def test_plan_names_how_a_service_is_served() -> None:
