@@ -31,7 +31,7 @@ _GENERATION = re.compile(r'^\s*return 200 "(?P<generation>[^"]+)\\n";', re.MULTI
 _PLACE = "@generation@"
 # What the gateway includes of an app: a file in the http context, and one in the stream context.
 APPS, STREAMS = "apps", "streams"
-_NAMED = ("$gateway_client", "$gateway_error_page", "$gateway_retry_after")
+_NAMED = ("$gateway_client", "$gateway_error_page", "$gateway_retry_after", "$gateway_traceparent")
 _LOG = re.compile(r"/var/log/gateway/[\w.]+")
 
 
@@ -60,6 +60,8 @@ def _proxy(upstream: str, serving: Serving, indent: str, directives: str = "", g
         "proxy_http_version 1.1;",
         "proxy_set_header Host $http_host;",
         "proxy_set_header X-Request-ID $gateway_request_id;",
+        "proxy_set_header traceparent $gateway_traceparent;",
+        "proxy_set_header tracestate $gateway_tracestate;",
         "proxy_set_header Upgrade $http_upgrade;",
         "proxy_set_header Connection $connection_upgrade;",
         f"proxy_connect_timeout {serving.connect_timeout or 5}s;",
