@@ -125,7 +125,8 @@ options:
       - Both have C(exempt) (list of str), addresses and networks that are not counted, and C(dry_run) (bool, default
         V(false)), with which nobody is refused and only the access log tells who would have been. Others get 429 with
         C(Retry-After). A client is an address, of IPv6 a /64.
-      - These, and all that follows up to C(job), say how the gateway serves a service with C(protocol=http). They take
+      - C(maintenance) (bool or dict) is O(maintenance) for this service alone, and wins over it.
+      - All these from C(max_body_size) on say how the gateway serves a service with C(protocol=http). They take
         effect by a reload, without a new release.
       - C(job) (str) makes the service a job, which does its work and ends. V(before_start) runs it once per release,
         before the release starts. C(timeout) (int, default V(600)) is the number of seconds it may take. Jobs run one
@@ -218,6 +219,15 @@ options:
     type: list
     elements: str
     default: []
+  maintenance:
+    description:
+      - Whether clients from outside get 503 with C(Retry-After) in the place of the app. It takes effect by a reload;
+        the containers run on, and reach each other. V(true), or a dict.
+      - C(retry_after) (int, default V(300)) is the number of seconds after which a client is to come again.
+      - C(allow) (list of str) are addresses and networks that are let in.
+      - C(page) (str) is HTML, of at most 64 KiB, for clients that take it. Others get JSON.
+    type: raw
+    default: false
   release:
     description:
       - With O(state=rolled_back), the id of the release to return to. By default the one before.
@@ -521,6 +531,7 @@ def main() -> None:
             "bake": {"type": "dict", "default": {}},
             "canary": {"type": "dict", "default": {}},
             "domains": {"type": "list", "elements": "str", "default": []},
+            "maintenance": {"type": "raw", "default": False},
             "release": {"type": "str"},
             "keep_releases": {"type": "int", "default": 2},
             "keep_warm": {"type": "int", "default": 0},

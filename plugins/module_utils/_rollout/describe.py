@@ -68,7 +68,8 @@ def describe_route(route: Route | None) -> list[str]:
         lines += [f"route: {path} -> {name}:{service['port']}" for path in service["routes"]]
         if service.get("protocol") == TCP:
             lines.append(f"stream: {name}:{service['port']}")
-        lines += [f"serving: {name}: {key}: {value}" for key, value in sorted(service.get("serving", {}).items())]
+        serving = sorted(service.get("serving", {}).items())
+        lines += [f"serving: {name}: {key}: {headline(str(value))}" for key, value in serving]
     return lines
 
 

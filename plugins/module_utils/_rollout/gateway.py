@@ -31,7 +31,7 @@ _GENERATION = re.compile(r'^\s*return 200 "(?P<generation>[^"]+)\\n";', re.MULTI
 _PLACE = "@generation@"
 # What the gateway includes of an app: a file in the http context, and one in the stream context.
 APPS, STREAMS = "apps", "streams"
-_NAMED = ("$gateway_client", "$gateway_error_page", "$gateway_retry_after", "$gateway_traceparent")
+_NAMED = ("$gateway_client", "$gateway_error_page", "$gateway_retry_after", "$gateway_traceparent", "$gateway_dollar")
 _LOG = re.compile(r"/var/log/gateway/[\w.]+")
 
 
@@ -83,7 +83,8 @@ def _public(app: App, release: Release, split: Split | None) -> str:
         directives, upstream = "", upstream_name(app.name, service.name)
         if split is not None and service.name in split.services:
             directives, upstream = splits.for_users(app.name, service.name)
-        proxy = _proxy(upstream, service.serving, " " * 8, directives, limits.public(app, service))
+        guards = [*limits.public(app, service), *answers.guard(app, service)]
+        proxy = _proxy(upstream, service.serving, " " * 8, directives, guards)
         locations += [f"    location {route} {{\n{proxy}\n    }}" for route in sorted(service.routes)]
     body = "\n".join(locations)
     cookie = splits.cookie_header(app.name, split) if split is not None else ""
@@ -95,7 +96,7 @@ def _public(app: App, release: Release, split: Split | None) -> str:
 {cookie}    absolute_redirect off;
     # A worker that leaves closes its idle connections: a request on its way over one of them would be lost.
     keepalive_timeout 0;
-{answers.pages(cookie)}{body}
+{answers.pages(app, cookie)}{body}
 }}
 """
 
@@ -151,7 +152,7 @@ def render(app: App, release: Release, address: str, split: Split | None = None)
         f"# App {heading}",
         *(_upstream(upstream_name(app.name, name), release.services[name]) for name in served),
         beside,
-        limits.zones(app) if app.domains else "",
+        limits.zones(app) + answers.maps(app) if app.domains else "",
         _public(app, release, split) if app.domains else "",
         f"""server {{
     listen {ADMIN};

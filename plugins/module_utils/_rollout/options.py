@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
@@ -25,9 +26,11 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model 
     Service,
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.parsing import parse_bool, parse_number
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.serving import Maintenance
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.serving_options import (
     SERVING,
     check_routed,
+    parse_maintenance,
     parse_serving,
 )
 
@@ -181,6 +184,13 @@ def _check_ports(services: Sequence[Service]) -> None:
             )
 
 
+def _closed(service: Service, maintenance: Maintenance, options: Mapping[str, Any]) -> Service:
+    """The service with what is said for all of the app, where it says nothing itself."""
+    if not service.routes or options.get("maintenance") is not None:
+        return service
+    return replace(service, serving=replace(service.serving, maintenance=maintenance))
+
+
 def parse_job(name: str, options: Mapping[str, Any]) -> OneShot:
     """A service that has `job`: it does its work and ends."""
     where = f"services.{name}"
@@ -249,6 +259,9 @@ def parse_app(options: Mapping[str, Any]) -> App:
     if not services:
         raise InputError("services: nothing but jobs. Name at least one service that runs on.")
     _check_ports(services)
+    closed = parse_maintenance("maintenance", options.get("maintenance"))
+    if closed is not None:
+        services = tuple(_closed(service, closed, dict(asked)[service.name]) for service in services)
     jobs += parse_migrate(options.get("migrate"), set(is_job))
     owner: dict[str, str] = {}
     for service in services:
@@ -265,6 +278,8 @@ def parse_app(options: Mapping[str, Any]) -> App:
     for domain in domains:
         if not DOMAIN.fullmatch(domain) or len(domain) > 253:
             raise InputError(f"domains: {domain!r} is not a host name like app.example.com.")
+    if closed is not None and not domains:
+        raise InputError("maintenance: is for clients from outside, and the app has no `domains`. Remove it.")
     if domains and not owner:
         raise InputError("services: no service has `routes`, so nothing would answer under the domains of the app.")
     env: dict[str, str] = {}

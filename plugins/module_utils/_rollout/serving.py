@@ -39,6 +39,17 @@ class ConnectionLimit:
 
 
 @dataclass(frozen=True)
+class Maintenance:
+    """Clients from outside are told to come again later, but for those of the networks in `allow`."""
+
+    # HTML in the place of the gateway's own.
+    page: str | None = None
+    # Seconds.
+    retry_after: int = 300
+    allow: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Serving:
     """None is the gateway's own limit, for all services alike."""
 
@@ -50,6 +61,7 @@ class Serving:
     body_timeout: int | None = None
     rate_limit: RateLimit | None = None
     connection_limit: ConnectionLimit | None = None
+    maintenance: Maintenance | None = None
 
     def to_json(self) -> dict[str, Any]:
         """What is asked for; nothing where that is nothing, as for a service of a version without these options."""
@@ -63,7 +75,11 @@ class Serving:
         return cls(**{**data, **made})
 
 
-_KINDS: Mapping[str, Callable[..., Any]] = {"rate_limit": RateLimit, "connection_limit": ConnectionLimit}
+_KINDS: Mapping[str, Callable[..., Any]] = {
+    "rate_limit": RateLimit,
+    "connection_limit": ConnectionLimit,
+    "maintenance": Maintenance,
+}
 
 
 def _hashable(data: Mapping[str, Any]) -> dict[str, Any]:

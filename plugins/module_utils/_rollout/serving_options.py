@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,16 +22,19 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.parsin
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.serving import (
     ConnectionLimit,
+    Maintenance,
     RateLimit,
     Serving,
 )
 
 # The longest that each may be, in seconds. The kernel gives up a connection by itself after some two minutes.
 TIMEOUTS = {"connect_timeout": 75, "read_timeout": 604800, "body_timeout": 3600}
-SERVING = ("max_body_size", *TIMEOUTS, "rate_limit", "connection_limit")
+SERVING = ("max_body_size", *TIMEOUTS, "rate_limit", "connection_limit", "maintenance")
 RATE = re.compile(r"(?P<requests>[1-9][0-9]{0,5})/(?P<unit>[sm])")
 PERIODS = {"s": 1, "m": 60}
 MOST = 100_000
+# Bytes: it becomes a part of the configuration.
+LARGEST_PAGE = 65536
 SIZE = re.compile(r"0|[1-9][0-9]{0,8}[kmgKMG]?")
 
 
@@ -47,17 +51,18 @@ def parse_serving(where: str, given: Mapping[str, Any]) -> Serving:
         max_body_size=None if size is None else str(size).lower(),
         rate_limit=_rate_limit(f"{where}.rate_limit", given.get("rate_limit")),
         connection_limit=_connection_limit(f"{where}.connection_limit", given.get("connection_limit")),
+        maintenance=parse_maintenance(f"{where}.maintenance", given.get("maintenance")),
         **times,
     )
 
 
 def check_routed(where: str, serving: Serving, routes: Sequence[str]) -> None:
     """Raise where something is asked for clients that cannot come."""
-    for key in ("rate_limit", "connection_limit"):
+    for key in ("rate_limit", "connection_limit", "maintenance"):
         if getattr(serving, key) is not None and not routes:
             raise InputError(
-                f"{where}.{key}: for a service without `routes`, which only containers of the app reach; they are not "
-                f"counted. Remove `{key}`."
+                f"{where}.{key}: for a service without `routes`, which only containers of the app reach, and they are "
+                f"always served. Remove `{key}`."
             )
 
 
@@ -91,6 +96,35 @@ def _connection_limit(where: str, options: object) -> ConnectionLimit | None:
         dry_run=parse_bool(f"{where}.dry_run", given.get("dry_run", False)),
         exempt=_networks(f"{where}.exempt", given.get("exempt", [])),
     )
+
+
+def parse_maintenance(where: str, options: object) -> Maintenance | None:
+    if options is None or isinstance(options, bool):
+        return Maintenance() if options else None
+    example = "{allow: [203.0.113.0/24], retry_after: 600}, or true"
+    given = mapping(where, options, ("page", "retry_after", "allow"), example)
+    page = given.get("page")
+    if page is not None:
+        _check_page(f"{where}.page", page)
+    return Maintenance(
+        page,
+        parse_number(f"{where}.retry_after", given.get("retry_after", Maintenance.retry_after), 1, 604800),
+        _networks(f"{where}.allow", given.get("allow", [])),
+    )
+
+
+def _check_page(where: str, page: object) -> None:
+    if not isinstance(page, str):
+        raise InputError(f"{where}: {page!r} is not a text. Write HTML, or leave it out.")
+    strange = sorted(sign for sign in set(page) if unicodedata.category(sign) in ("Cc", "Cs") and sign not in "\t\r\n")
+    if strange:
+        raise InputError(f"{where}: has the sign {strange[0]!r}, which is no text. Remove it.")
+    size = len(page.encode())
+    if not 0 < size <= LARGEST_PAGE:
+        raise InputError(
+            f"{where}: has {size} bytes, which is not from 1 to {LARGEST_PAGE}. Have pictures come from elsewhere, or "
+            "leave it out."
+        )
 
 
 def _networks(where: str, value: object) -> tuple[str, ...]:

@@ -79,6 +79,10 @@ SERVED: dict[str, Any] = {
         "exempt": ["192.0.2.0/24", "2001:db8::1"],
     },
     "connection_limit": {"connections": 20, "exempt": ["192.0.2.7"]},
+    "maintenance": {
+        "page": '<p>"We" are \\back\\ for $5\n# Streams of app labs\n    server_name x;\n</p>',
+        **{"retry_after": 600, "allow": ["192.0.2.8", "2001:db8::/64"]},
+    },
 }
 
 

@@ -248,6 +248,45 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
         options(services={"api": {"port": 1, "routes": ["/"]}, "db": {"port": 2, "rate_limit": {"rate": "1/s"}}}),
         ["services.db.rate_limit", "without `routes`", "Remove `rate_limit`"],
     ),
+    ("maintenance as a word", service(maintenance="yes"), ["services.api.maintenance", "'yes'", "or true"]),
+    ("maintenance of all as a word", options(maintenance="yes"), ["maintenance:", "'yes'", "or true"]),
+    (
+        "maintenance with the key of a limit",
+        service(maintenance={"exempt": []}),
+        ["services.api.maintenance.exempt", "Known are", "allow"],
+    ),
+    (
+        "maintenance for ever",
+        service(maintenance={"retry_after": 0}),
+        ["services.api.maintenance.retry_after", "0", "1 to 604800"],
+    ),
+    (
+        "maintenance for a name",
+        options(maintenance={"allow": ["office.example.com"]}),
+        ["maintenance.allow: office.example.com", "203.0.113.7"],
+    ),
+    ("page that is none", service(maintenance={"page": ""}), ["services.api.maintenance.page", "0 bytes", "65536"]),
+    ("page that is a list", service(maintenance={"page": ["x"]}), ["services.api.maintenance.page", "['x']", "HTML"]),
+    (
+        "page that is too large",
+        service(maintenance={"page": "\u20ac" * 30000}),
+        ["services.api.maintenance.page", "90000 bytes", "65536"],
+    ),
+    (
+        "page with a sign that ends texts",
+        service(maintenance={"page": "a\0b"}),
+        ["services.api.maintenance.page", "'\\x00'", "Remove it"],
+    ),
+    (
+        "page that is half a sign",
+        service(maintenance={"page": "\ud83d"}),
+        ["services.api.maintenance.page", "'\\ud83d'", "Remove it"],
+    ),
+    (
+        "maintenance of what nobody reaches",
+        options(services={"api": {"port": 1}}, domains=[], maintenance=True),
+        ["maintenance:", "no `domains`", "Remove it"],
+    ),
     (
         "no idle time",
         options(services={"api": {"port": 1883, "protocol": "tcp", "idle_timeout": 0}}),

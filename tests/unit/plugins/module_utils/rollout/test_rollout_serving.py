@@ -11,9 +11,18 @@ import re
 from typing import Any
 
 import pytest
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout import describe, limits, routing
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout import (
+    describe,
+    gateway,
+    limits,
+    routing,
+    streams,
+)
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.claims import claims_of
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gateway import generation, releases_of
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import App, Service
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.options import parse_app
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.serving import Maintenance
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import State, loads
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -66,6 +75,43 @@ def test_a_zone_always_has_the_same_key() -> None:
     ]
     assert keys[0] == keys[1]
     assert [zone for _, zone in keys[0]] == ["labs--requests.api", "labs--connections.api"]
+
+
+def test_maintenance_of_an_app_is_that_of_each_service_that_says_nothing_else() -> None:
+    own = {"allow": ["192.0.2.1"]}
+    services = {
+        "api": {"port": 1, "routes": ["/api/"]},
+        "files": {"port": 2, "routes": ["/files/"], "maintenance": own},
+        "status": {"port": 3, "routes": ["/status"], "maintenance": False},
+        "inner": {"port": 4},
+        "mailer": {},
+    }
+    options = {"app": "labs", "domains": ["a.test"], "services": services}
+    found = {
+        name: {service.name: service.serving.maintenance for service in parse_app({**options, **more}).services}
+        for name, more in (("closed", {"maintenance": {"retry_after": 7}}), ("open", {"maintenance": False}))
+    }
+    mine = Maintenance(allow=("192.0.2.1",))
+    assert found["open"] == {"api": None, "files": mine, "status": None, "inner": None, "mailer": None}
+    assert found["closed"] == {**found["open"], "api": Maintenance(retry_after=7)}
+
+
+def test_a_page_is_nothing_but_a_page() -> None:
+    """What reads the file of an app looks for lines: none of a page begins one."""
+    with_page = app(maintenance={"page": SERVED["maintenance"]["page"]})
+    text = gateway.render(with_page, release(), "10.9.0.254")
+    assert streams.divide(text) == (text, "")
+    assert claims_of(text) == claims_of(gateway.render(app(), release(), "10.9.0.254"))
+    assert releases_of(generation(text)) == {release().id} and "torn" not in str(generation(text))
+
+
+@given(st.text(st.characters(exclude_categories=("Cs",)), min_size=1))
+def test_no_piece_of_a_page_is_longer_than_nginx_reads(text: str) -> None:
+    page = re.sub(r"[\0-\x1f\x7f-\x9f]", "$", text) * (20000 // len(text.encode()) + 1)
+    found = gateway.render(app(maintenance={"page": page}), release(), "10.9.0.254")
+    lines = [line for line in found.splitlines() if line.startswith('        set $gateway_page "')]
+    assert len(lines) > 1
+    assert max(len(line.encode()) for line in lines) < 4096
 
 
 def test_plan_names_how_a_service_is_served() -> None:
