@@ -33,6 +33,7 @@ BAD_INPUT: list[tuple[str, dict[str, Any], list[str]]] = [
     ("bad value of a role", {"hardening_fail2ban_ban_time": "soon"}, ["hardening_fail2ban_ban_time: soon", "1h"]),
     ("misspelt gateway variable", {"gateway_imagee": "nginx"}, ["gateway_imagee"]),
     ("size of a log without its unit", {"gateway_log_max_size": "50"}, ["gateway_log_max_size=50", "50m"]),
+    ("more traces than there are", {"gateway_trace_sampling": 101}, ["gateway_trace_sampling=101", "0 to 100"]),
     ("no rotated log", {"gateway_log_max_files": 0}, ["gateway_log_max_files=0", "from 1"]),
     ("misspelt backup variable", {"backup_shedule": "daily"}, ["backup_shedule"]),
     ("bad schedule of backups", {"backup_schedule": "now and then"}, ["backup_schedule is now and then", "daily"]),
@@ -56,6 +57,12 @@ BAD_INPUT: list[tuple[str, dict[str, Any], list[str]]] = [
         {"apps": [app(services={"broker": {"port": 1883, "protocol": "tcp", "routes": ["/mqtt"]}})]},
         ["broker.routes", "/mqtt", "protocol: tcp"],
     ),
+    (
+        "rate by the hour",
+        {"apps": [app(services={"ui": {**UI, "rate_limit": {"rate": "10/h"}}})]},
+        ["apps[labs].services.ui.rate_limit.rate", "'10/h'", "30/m"],
+    ),
+    ("maintenance as a word", {"apps": [app(maintenance="yes")]}, ["apps[labs].maintenance", "'yes'", "or true"]),
     ("unknown strategy", {"apps": [app(services={"ui": {"port": 3000, "strategy": "ramped"}})]}, ["ramped", "rolling"]),
     (
         "two apps under one domain",

@@ -8,9 +8,10 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.daffathan.platform.plugins.module_utils._common.networks import check_network
@@ -64,6 +65,30 @@ def check_routed(where: str, serving: Serving, routes: Sequence[str]) -> None:
                 f"{where}.{key}: for a service without `routes`, which only containers of the app reach, and they are "
                 f"always served. Remove `{key}`."
             )
+
+
+def problems(apps: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What is wrong with the options above of some apps, before any host is asked."""
+    found = []
+
+    def note(check: Callable[[], object]) -> None:
+        try:
+            check()
+        except InputError as error:
+            found.append(str(error))
+
+    for app in apps:
+        where = f"apps[{app.get('name')}]"
+        note(functools.partial(parse_maintenance, f"{where}.maintenance", app.get("maintenance")))
+        for name, options in (app.get("services") or {}).items():
+            if isinstance(options, Mapping):
+                given = {key: value for key, value in options.items() if value is not None}
+                note(functools.partial(_check_service, f"{where}.services.{name}", given))
+    return found
+
+
+def _check_service(where: str, given: Mapping[str, Any]) -> None:
+    check_routed(where, parse_serving(where, given), given.get("routes", []))
 
 
 def _rate_limit(where: str, options: object) -> RateLimit | None:

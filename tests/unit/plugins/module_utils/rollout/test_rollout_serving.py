@@ -23,6 +23,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gatewa
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import App, Service
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.options import parse_app
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.serving import Maintenance
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.serving_options import problems
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import State, loads
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -64,6 +65,25 @@ def test_no_two_services_count_in_the_same_place(names: list[tuple[str, str]]) -
     # nginx knows them in lower case.
     assert len({name.lower() for name in variables}) == len(names)
     assert all(re.fullmatch(r"\$[a-z0-9_]+", name) for name in variables)
+
+
+def test_all_mistakes_are_told_before_a_host_is_asked() -> None:
+    good = {"name": "good", "maintenance": True, "services": {"api": {"port": 1, "routes": ["/"], **SERVED}, "job": {}}}
+    bad = {
+        "name": "bad",
+        "maintenance": "yes",
+        "services": {
+            "api": {"port": 1, "routes": ["/"], "max_body_size": "1.5m", "read_timeout": 0},
+            "inner": {"port": 2, "rate_limit": {"rate": "1/s"}},
+            "ui": {"port": 3, "routes": ["/ui"], "max_body_size": None},
+        },
+    }
+    found = problems([good, bad])
+    assert [line.partition(":")[0] for line in found] == [
+        "apps[bad].maintenance",
+        "apps[bad].services.api.max_body_size",
+        "apps[bad].services.inner.rate_limit",
+    ]
 
 
 def test_a_zone_always_has_the_same_key() -> None:
