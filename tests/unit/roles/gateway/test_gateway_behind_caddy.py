@@ -1,0 +1,78 @@
+# Copyright (c) 2026, the daffathan.platform authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a client gets of the gateway's own answers through a real Caddy, as role caddy sets it up."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from typing import Any
+
+from tests.unit.roles.caddy import served as front
+from tests.unit.roles.gateway.served import Served, app, served
+
+DOMAIN = "labs.example.com"
+SITES = [{"name": "labs", "compose": "compose.yml", "domains": [DOMAIN], "services": {"api": {"port": 3001}}}]
+# The client's address, which Caddy sees.
+ME = "127.0.0.1"
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+def caddy(behind: Served) -> Any:
+    return front.edge({"apps": SITES, "caddy_gateway_socket": f"{behind.directory}/public/http.sock"})
+
+
+async def sent(edge: Any, *arguments: str) -> str:
+    """The status that curl gets for a request with a large body, over whatever version of HTTP."""
+    resolve = ("--resolve", f"{DOMAIN}:{edge.https_port}:127.0.0.1")
+    told = ("--silent", "--insecure", "--max-time", "30", "--output", "/dev/null", "--write-out", "%{http_code}")
+    process = await asyncio.create_subprocess_exec(
+        *("curl", *told, *resolve, *arguments, str(edge.url("/api/x"))), stdout=asyncio.subprocess.PIPE
+    )
+    return (await process.communicate())[0].decode()
+
+
+def test_a_body_that_is_too_large_is_answered_while_it_is_still_sent() -> None:
+    """The gateway closes a socket on which more is on its way: that must not be an error of Caddy's."""
+
+    async def play() -> None:
+        async with served(app({"max_body_size": "1m"}, domains=[DOMAIN])) as behind, caddy(behind) as edge:
+            large = behind.directory / "large"
+            large.write_bytes(b"x" * 4_000_000)
+            chunked = ("--header", "Transfer-Encoding: chunked")
+            for protocol in ("--http1.1", "--http2"):
+                for how in (
+                    ("--data-binary", f"@{large}"),
+                    ("--request", "POST", *chunked, "--upload-file", str(large)),
+                ):
+                    seen = Counter([await sent(edge, protocol, *how) for _ in range(5)])
+                    assert seen == {"413": 5}, (protocol, how)
+
+    asyncio.run(play())
+
+
+def test_a_client_is_who_caddy_says_whatever_it_says_itself() -> None:
+    async def play() -> None:
+        limit = {"rate_limit": {"rate": "6/m", "burst": 1}}
+        async with served(app(limit, domains=[DOMAIN])) as behind, caddy(behind) as edge:
+            seen = []
+            for number in range(4):
+                claimed = {"X-Forwarded-For": f"198.51.100.{number}", "X-Real-IP": "198.51.100.9", "traceparent": TRACE}
+                answer = await edge.get("/api/x", headers={**claimed, "X-Request-ID": "chosen-outside"})
+                seen.append((answer.status, answer.headers.get("Retry-After")))
+            assert seen == [(200, None), (200, None), (429, "10"), (429, "10")]
+            told = json.loads(edge.body)
+            logged = [entry for entry in await behind.logged(5) if entry["uri"] == "/api/x"]
+            assert {entry["client"] for entry in logged} == {ME}
+            assert {entry["traceparent"] for entry in logged} == {TRACE}
+            assert told["request_id"] == logged[-1]["request_id"] != "chosen-outside"
+            await behind.reload(app({"maintenance": {"allow": [ME]}}, domains=[DOMAIN]))
+            assert (await edge.get("/api/x")).status == 200
+            await behind.reload(app({"maintenance": {"page": "<h1>Back soon</h1>"}}, domains=[DOMAIN]))
+            answer = await edge.get("/api/x", headers={"Accept": "text/html"})
+            assert (answer.status, edge.body) == (503, b"<h1>Back soon</h1>")
+
+    asyncio.run(play())
