@@ -15,8 +15,6 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model 
 
 # Each in a form for people and in one for programs; the base configuration knows which a client takes.
 STATUSES = (408, 413, 429, 502, 503, 504)
-
-
 # Nothing that nginx reads at once is longer than 4096 bytes.
 PIECE = 3000
 _ESCAPED = {"\\": "\\\\", '"': '\\"', "$": "${gateway_dollar}", "\n": "\\n", "\r": "\\r", "\t": "\\t"}

@@ -62,12 +62,10 @@ class Network:
     """A network namespace in which every address of 10.9.0.0/24 is this machine."""
 
     def __init__(self) -> None:
-        self._own = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
         self._channel, theirs = socket.socketpair()
         prepare = 'ip link set lo up && ip address add 10.9.0.1/24 dev lo && exec "$@"'
         self._process = subprocess.Popen(
-            ["unshare", *self._own, "--net", "sh", "-ec", prepare, "sh", sys.executable, "-c", INSIDE]
-            + [str(theirs.fileno())],
+            ["unshare", "--net", "sh", "-ec", prepare, "sh", sys.executable, "-c", INSIDE] + [str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
         )
         theirs.close()
@@ -79,8 +77,7 @@ class Network:
 
     def command(self, *argv: str) -> list[str]:
         """What starts a process in it."""
-        user = ["--user", "--preserve-credentials"] if self._own else []
-        return ["nsenter", *user, "--net", "--target", str(self._process.pid), *argv]
+        return ["nsenter", "--net", "--target", str(self._process.pid), *argv]
 
     def close(self) -> None:
         self._channel.close()

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import gateway
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.options import parse_app
 
 from tests.unit.plugins.module_utils.rollout.models import release
+from tests.unit.plugins.module_utils.rollout.test_rollout_gateway import STREAMS, STREAMS_SPLIT, with_broker
 from tests.unit.roles.gateway.served import CLIENT, SITE, WEB, Served, app, served
 
 # So slow that a test sees nothing but the burst.
@@ -188,5 +190,33 @@ def test_a_refusal_is_for_people_or_for_programs() -> None:
             assert b"nginx" not in edge.body
             head = await edge.ask("HEAD", "/api/x")
             assert (head.status, edge.body, head.headers["Retry-After"]) == (429, b"", "10")
+
+    asyncio.run(play())
+
+
+def test_names_are_as_long_as_they_may_be() -> None:
+    long = "Service-1.of_" * 4
+    everything = {
+        "rate_limit": RATE,
+        "connection_limit": {"connections": 9},
+        "maintenance": {"allow": [CLIENT], "page": "x"},
+    }
+    services = {long: {"port": 3001, "routes": ["/"], **everything}}
+    of = parse_app({"app": "labs-" * 6 + "x", "domains": [SITE], "services": services})
+    released = replace(release(), services={long: release().services["api"]})
+    beside = gateway.render(of, released, "10.9.0.253")
+
+    async def play() -> None:
+        async with served(app(domains=["other.example.test"]), beside=beside) as edge:
+            assert await statuses(edge, 5, path="/") == {200: 3, 429: 2}
+
+    asyncio.run(play())
+
+
+def test_beside_a_canary_as_well() -> None:
+    async def play() -> None:
+        of = replace(STREAMS, name="labs-" * 6 + "x")
+        async with served(of, with_broker(release()), STREAMS_SPLIT) as edge:
+            assert await edge.admin("/generation", of.name) == edge.generation
 
     asyncio.run(play())
