@@ -28,7 +28,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.servin
     Serving,
 )
 
-# The longest that each may be, in seconds. The kernel gives up a connection by itself after some two minutes.
+# The longest that each may be, in seconds. Systems give up a connection by themselves after some 75.
 TIMEOUTS = {"connect_timeout": 75, "read_timeout": 604800, "body_timeout": 3600}
 SERVING = ("max_body_size", *TIMEOUTS, "rate_limit", "connection_limit", "maintenance")
 RATE = re.compile(r"(?P<requests>[1-9][0-9]{0,5})/(?P<unit>[sm])")
