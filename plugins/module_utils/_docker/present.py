@@ -87,6 +87,7 @@ class Present:
         )
         current = replace(current, base_running=base is None or driver.containers.base_running(base["services"]))
         operations = plan.plan_present(current, desired, hold=hold)
+        outcome.warnings += plan.put_off(state, desired)
         kinds = {operation.kind for operation in operations}
         if kinds & {"release", "base"}:
             check_room(driver.room(), self.least, model_of.reserved_memory(app, parts) if "release" in kinds else 0)

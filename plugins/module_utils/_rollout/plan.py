@@ -140,6 +140,19 @@ def plan_present(current: Current, desired: Desired, *, hold: bool = False) -> l
     return operations
 
 
+def put_off(state: State, desired: Desired) -> list[str]:
+    """What is asked for and cannot be had while the canary of the same version is under way."""
+    candidate = state.candidate
+    if state.trial is None or candidate is None or candidate.hash != desired.release_hash:
+        return []
+    if state.next_route == route_of(desired.app):
+        return []
+    return [
+        f"domains, routes, limits or maintenance of {state.app} are others now, and stay as they were while the canary "
+        f"{candidate.id} is under way. Deploy again when it has been promoted or aborted."
+    ]
+
+
 def _contract(state: State) -> list[Operation]:
     if not contract_due(state) or state.live is None:
         return []
