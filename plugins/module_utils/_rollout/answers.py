@@ -26,8 +26,8 @@ def pages(app: App, headers: str) -> str:
     text = f"    {_errors(STATUSES, '$gateway_error_page')}\n"
     for form, kind in (("html", "text/html"), ("json", "application/problem+json")):
         text += _page(f"@gateway_{form}", kind, inner, f"        return 500 $gateway_error_{form};\n")
-    for service in _with_page(app):
-        text += _page(_place(app, service), "text/html", inner, _own(str(service.serving.maintenance.page)))
+    for service, page in _with_page(app):
+        text += _page(_place(app, service), "text/html", inner, _own(page))
     return text
 
 
@@ -37,7 +37,7 @@ def maps(app: App) -> str:
     for service in app.services:
         if service.routes and service.serving.maintenance is not None:
             text += addresses(variable("open", app, service), service.serving.maintenance.allow)
-    for service in _with_page(app):
+    for service, _own_page in _with_page(app):
         text += f"""map $gateway_error_page {variable("page", app, service)} {{
     default $gateway_error_page;
     @gateway_html {_place(app, service)};
@@ -74,12 +74,10 @@ def _page(place: str, kind: str, headers: str, answer: str) -> str:
 """
 
 
-def _with_page(app: App) -> list[Service]:
-    return [
-        service
-        for service in app.services
-        if service.routes and service.serving.maintenance is not None and service.serving.maintenance.page is not None
-    ]
+def _with_page(app: App) -> list[tuple[Service, str]]:
+    """The services under maintenance that have a page of their own."""
+    closed = [(service, service.serving.maintenance) for service in app.services if service.routes]
+    return [(service, of.page) for service, of in closed if of is not None and of.page is not None]
 
 
 def _place(app: App, service: Service) -> str:

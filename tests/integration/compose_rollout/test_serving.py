@@ -108,10 +108,10 @@ def test_maintenance_of_one_app_is_not_noticed_by_another(host: Host) -> None:
             routed(host, {**other, "maintenance": closed})
             # As Caddy asks for a client.
             ask = ("--header", f"X-Forwarded-For: {CLIENT}", "--header", "Accept: text/html")
-            ask = (*ask, "--unix-socket", f"{SOCKETS}/public/http.sock", f"http://{SECOND_SITE}/api/version")
+            gateway = ("--unix-socket", f"{SOCKETS}/public/http.sock", f"http://{SECOND_SITE}/api/version")
             told = ("--output", "/root/answer", "--write-out", "%{http_code} %header{retry-after}")
-            assert host.run("curl", "--silent", *told, *ask).strip() == answer, closed
-            assert (host.run("cat", "/root/answer") == page) == ("page" in (closed or {}))
+            assert host.run("curl", "--silent", *told, *ask, *gateway).strip() == answer, closed
+            assert (host.run("cat", "/root/answer") == page) == (closed == {"page": page})
             peer = "import urllib.request; print(urllib.request.urlopen('http://api:3001/version', timeout=10).status)"
             name = next(one["name"] for one in containers_of(host, SECOND) if one["service"] == "ai")
             assert host.run("docker", "exec", name, "python3", "-c", peer).strip() == "200", (
