@@ -9,7 +9,7 @@ SCENARIOS := site hardening
 export ANSIBLE_FORCE_COLOR ?= 0
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help packages setup setup-dev lab demo demo-clean check static lint sanity sanity-latest unit docs-lint changelog-lint test integration integration-bare integration-platform integration-load checks-in-turn platform-in-turn molecule bench soak soak-examples soak-ufw_policy soak-port_audit soak-engine soak-rollout soak-crashes build clean
+.PHONY: help packages stores setup setup-dev lab demo demo-clean check static lint sanity sanity-latest unit docs-lint changelog-lint test integration integration-bare integration-platform integration-load checks-in-turn platform-in-turn molecule bench soak soak-examples soak-ufw_policy soak-port_audit soak-engine soak-rollout soak-crashes build clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -54,7 +54,10 @@ NGINX := .build/nginx/nginx
 $(NGINX): tests/tools/nginx.sh
 	@tests/tools/nginx.sh $(@D)
 
-unit: setup-dev $(NGINX) ## unit tests of the pure cores, the lab, the load generator, the edge
+stores: packages ## what the tests of the examples run as plain processes, unpacked below .build
+	@tests/tools/stores.sh .build/stores
+
+unit: setup-dev stores $(NGINX) ## unit tests of the pure cores, the lab, the load generator, the edge, the examples' services
 	$(BIN)/python -m pytest -q tests/unit
 
 sanity: setup-dev ## ansible-test sanity on the pinned core and on the newest one a Python of this machine takes
