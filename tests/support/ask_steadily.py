@@ -4,8 +4,9 @@
 
 """Runs on a VPS: asks an app through the gateway's public socket at a steady rate until a file is gone.
 
-Arguments: host name, path, requests per second, every how many a request takes a second (0: none), the file. Prints one
-JSON object: how often each answer came, as "<status> <version>"; "lost" is a request without an answer.
+Arguments: host name, path, requests per second, every how many a request takes a second (0: none), the file, and a JSON
+text to send, in which NUMBER is the number of the request (empty: nothing, by GET). Prints one JSON object: how often
+each answer came, as "<status> <version>"; "lost" is a request without an answer.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ class Gateway(http.client.HTTPConnection):
         self.sock.connect(SOCKET)
 
 
-def ask(host: str, path: str, answers: Counter[str], lock: threading.Lock) -> None:
+def ask(host: str, path: str, body: str, answers: Counter[str], lock: threading.Lock) -> None:
     try:
         connection = Gateway(host)
-        connection.request("GET", path)
+        connection.request("POST" if body else "GET", path, body or None, {"Content-Type": "application/json"})
         answer = connection.getresponse()
         answer.read()
         seen = f"{answer.status} {answer.getheader('X-Version')}"
@@ -43,13 +44,15 @@ def ask(host: str, path: str, answers: Counter[str], lock: threading.Lock) -> No
 
 
 def main() -> None:
-    host, usual, rate, slow, flag = *sys.argv[1:3], float(sys.argv[3]), int(sys.argv[4]), sys.argv[5]
+    host, usual, rate, slow, flag, body = *sys.argv[1:3], float(sys.argv[3]), int(sys.argv[4]), *sys.argv[5:7]
     answers: Counter[str] = Counter()
     lock = threading.Lock()
     threads, number, begun = [], 0, time.monotonic()
     while os.path.exists(flag):
         path = "/api/slow?seconds=1" if slow and number % slow == 0 else usual
-        threads.append(threading.Thread(target=ask, args=(host, path, answers, lock)))
+        threads.append(
+            threading.Thread(target=ask, args=(host, path, body.replace("NUMBER", str(number)), answers, lock))
+        )
         threads[-1].start()
         number += 1
         time.sleep(max(0.0, begun + number / rate - time.monotonic()))

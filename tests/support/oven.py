@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -67,12 +68,15 @@ class Answers(dict[str, int]):
 
 @contextlib.contextmanager
 def clients(
-    host: Host, *, domain: str = DOMAIN, path: str = "/api/version", rate: float = 40, slow: int = 0
+    host: Host, *, domain: str = DOMAIN, path: str = "/api/version", rate: float = 40, slow: int = 0, body: str = ""
 ) -> Iterator[Answers]:
-    """Somebody asks the app; every so many (`slow`) requests one takes a second. Nobody asks twice."""
-    asking = "/run/asking"
+    """Somebody asks the app; every so many (`slow`) requests one takes a second. Nobody asks twice.
+
+    :param body: JSON that is sent, with NUMBER in place of the number of the request; nothing is sent where it is empty
+    """
+    asking = f"/run/asking-{uuid.uuid4().hex}"
     host.run("touch", asking)
-    argv = inside(host.name, "python3", "-c", ASKER.read_text(), domain, path, str(rate), str(slow), asking)
+    argv = inside(host.name, "python3", "-c", ASKER.read_text(), domain, path, str(rate), str(slow), asking, body)
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
     answers = Answers()
     try:

@@ -39,6 +39,15 @@ def unpacked() -> bool:
     return (STORES / "stamp").exists()
 
 
+def compose(directory: Path, *arguments: str, **env: str) -> dict[str, Any]:
+    """A compose file as Compose of Debian 13 understands it; it must have nothing to say against it."""
+    argv = [str(COMPOSE), *arguments, "config", "--format", "json"]
+    done = subprocess.run(argv, cwd=directory, env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    model: dict[str, Any] = json.loads(done.stdout)
+    return model
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from testinfra.host import Host as Inside
 
-from tests.support import containers
+from tests.support import containers, outside
 from tests.support.lab import Host, attacker, running, wait_until
 from tests.support.scan import open_ports, speaks_quic, udp_answer
 
@@ -37,17 +37,11 @@ def vps() -> Host:
 @pytest.fixture(scope="module")
 def authority(vps: Host) -> str:
     """The root certificate of the demo's internal authority, on the neighbour host."""
-    certificate = vps.run("cat", "/var/lib/caddy/.local/share/caddy/pki/authorities/local/root.crt")
-    attacker("python3", "-c", "import sys; open('/root/root.crt', 'w').write(sys.argv[1])", certificate)
-    return "/root/root.crt"
+    return outside.trust(vps)
 
 
 def curl(vps: Host, authority: str, path: str, *arguments: str, scheme: str = "https") -> str:
-    port = "443" if scheme == "https" else "80"
-    return attacker(
-        *("curl", "--silent", "--show-error", "--fail", "--max-time", "10", "--cacert", authority),
-        *("--resolve", f"{SITE}:{port}:{vps.address}", *arguments, f"{scheme}://{SITE}{path}"),
-    )
+    return outside.curl(vps, authority, SITE, path, *arguments, scheme=scheme)
 
 
 def test_only_ssh_and_http_answer_on_tcp(vps: Host) -> None:

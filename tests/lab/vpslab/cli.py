@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from vpslab import engine as engines
-from vpslab import hosts, network, services, shell, snapshots
+from vpslab import examples, hosts, network, services, shell, snapshots
 from vpslab import images as bases
 from vpslab.config import (
     ATTACKER,
@@ -91,6 +91,8 @@ def images(lab: Lab, options: argparse.Namespace) -> None:
         engine = engines.ensure(lab)
         network.ensure(engine, lab)
         _ensure_images(engine, lab, options.suites or SUITES[:1])
+        for system in options.examples:
+            services.push_all(engine, lab, examples.images_of(engine, lab, system))
 
 
 def status(lab: Lab, options: argparse.Namespace) -> None:
@@ -249,6 +251,8 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--from", dest="snapshot", metavar="SNAPSHOT", help="start new VPSes from a snapshot")
     sub = verb("images", images, "build all images and push them to the lab's registry")
     sub.add_argument("suites", nargs="*", choices=[*SUITES, []], metavar="SUITE")
+    text = "also those of examples/SYSTEM of the collection"
+    sub.add_argument("--example", dest="examples", action="append", default=[], metavar="SYSTEM", help=text)
     sub = verb("status", status, "show engine, services, VPSes and snapshots")
     sub.add_argument("--json", action="store_true")
     sub = verb("exec", execute, f"run a command as root in a VPS, in {ATTACKER} or in registry")

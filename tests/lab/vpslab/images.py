@@ -18,7 +18,7 @@ from pathlib import Path
 from vpslab import recipe, shell, tls
 from vpslab.config import Lab, LabError
 from vpslab.engine import Engine
-from vpslab.recipe import IMAGES, File
+from vpslab.recipe import EXAMPLES, IMAGES, File
 
 PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 PULLED = "pulled"
@@ -151,13 +151,15 @@ def simple(engine: Engine, lab: Lab, name: str, suite: str = "trixie", **argumen
     return build(engine, lab, f"{name}-{suite}", context, {"BASE": base(engine, lab, suite), **arguments})
 
 
-def public(engine: Engine, lab: Lab, image: str, name: str, **arguments: str) -> str:
-    """A public image, or the one of images/<name>/ where no public registry answers."""
+def public(
+    engine: Engine, lab: Lab, image: str, name: str, directory: str = "", suite: str = "trixie", **arguments: str
+) -> str:
+    """A public image, or the one of images/<directory, or name>/ where no public registry answers."""
     pulled = f"{lab.image(name)}:{PULLED}"
     if engine.image_id(pulled):
         return pulled
-    context = recipe.read_context(IMAGES / name)
-    arguments = {"BASE": base(engine, lab, "trixie"), **arguments}
+    context = recipe.read_context(IMAGES / (directory or name))
+    arguments = {"BASE": base(engine, lab, suite), **arguments}
     built = f"{lab.image(name)}:{recipe.context_hash(context, arguments)}"
     if engine.image_id(built):
         return built
@@ -190,15 +192,8 @@ def caddy_package(engine: Engine, lab: Lab) -> None:
 
 def sample(engine: Engine, lab: Lab) -> dict[str, str]:
     """The sample service: one image per service and version, as {<service>:<version>: reference}."""
-    directory = IMAGES / "sample"
-    if not all((directory / name).is_file() for name in ("Dockerfile", "versions.json")):
-        shell.say(f"no {directory}/Dockerfile and versions.json yet: the registry gets no daffathan/* images")
-        return {}
-    context = recipe.read_context(directory)
-    try:
-        versions = json.loads((directory / "versions.json").read_text())
-    except ValueError as error:
-        raise LabError(f"{directory}/versions.json: {error}") from None
+    context = recipe.read_context(EXAMPLES / "daffathan-labs" / "service")
+    versions = json.loads((IMAGES / "sample" / "versions.json").read_text())
     common = build(engine, lab, "sample", context, {"BASE": base(engine, lab, "trixie")})
     found = {}
     for version, environment in versions.items():

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 IMAGES = Path(__file__).resolve().parent.parent / "images"
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 DEFAULT_MIRROR = "http://deb.debian.org/debian"
 DEFAULT_SECURITY = "http://deb.debian.org/debian-security"
 APT_OPTIONS = (

@@ -60,7 +60,7 @@ def _push_address(engine: Engine, lab: Lab) -> str:
     raise LabError("the registry's port is not published on loopback; remove it with `lab.py down --all` and try again")
 
 
-def _push_all(engine: Engine, lab: Lab, wanted: dict[str, str]) -> None:
+def push_all(engine: Engine, lab: Lab, wanted: dict[str, str]) -> None:
     """Push what the registry does not have yet: {<name>:<tag>: local reference}."""
     record = lab.run / "pushed.json"
     volume = engine.inspect("volume", [lab.container(STORAGE)])[0]["Labels"][STORAGE_ID]
@@ -108,7 +108,7 @@ def ensure(engine: Engine, lab: Lab) -> None:
         engine.run("volume", "create", "--label", lab.label, "--label", identity, lab.container(STORAGE))
     _ensure_service(engine, lab, REGISTRY, registry, registry_options(lab))
     _ensure_service(engine, lab, ATTACKER, attacker, attacker_options(lab))
-    _push_all(engine, lab, wanted)
+    push_all(engine, lab, wanted)
 
 
 def remove(engine: Engine, lab: Lab) -> None:

@@ -28,7 +28,7 @@ from tests.support.certificates import Authority
 from tests.unit.load.server import Loader, Server
 
 PROJECT = Path(__file__).resolve().parents[3]
-APP = PROJECT / "tests" / "lab" / "images" / "sample" / "app.py"
+APP = PROJECT / "examples" / "daffathan-labs" / "service" / "app.py"
 
 
 def free_port() -> int:
