@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAGE := .build/stage
 LAB := tests/lab/lab.py
-SCENARIOS := site hardening
+SCENARIOS := site hardening daffathan-labs micro-sayur technova
 export ANSIBLE_FORCE_COLOR ?= 0
 export PYTHONDONTWRITEBYTECODE := 1
 

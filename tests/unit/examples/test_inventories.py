@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import datetime
 import json
-import subprocess
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.daffathan.platform.plugins.module_utils._audit.composeaudit import Auditor
 from ansible_collections.daffathan.platform.plugins.module_utils._backup import objectives
@@ -26,7 +27,8 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.parts 
 from ansible_collections.daffathan.platform.plugins.modules import backup_plan
 
 from tests.support import stores
-from tests.support.inventories import ROLES, hosts, inventories, role_values, specs, templated
+from tests.support.ansible import PROJECT
+from tests.support.inventories import ROLES, Inventory, hosts, inventories, role_values, specs, templated
 from tests.unit.roles.caddy.caddyfile import problems as caddy_problems
 
 TODAY = datetime.date(2026, 6, 1)
@@ -98,12 +100,7 @@ def composed(app: dict[str, Any], tmp_path: Path) -> tuple[App, Parts]:
         **{key: app.get(key) for key in ("domains", "env", "secrets", "services", "migrate", "canary")},
     }
     env = {name: str(value) for name, value in (app.get("env") or {}).items()}
-    argv = [str(stores.COMPOSE), "--profile", "*", "--project-name", app["name"], "--file", str(file), "config"]
-    done = subprocess.run(
-        [*argv, "--format", "json"], env={"HOME": str(tmp_path), **env}, capture_output=True, text=True
-    )
-    assert (done.returncode, done.stderr) == (0, ""), done.stderr
-    model = json.loads(done.stdout)
+    model = stores.compose(tmp_path, "--profile", "*", "--project-name", app["name"], "--file", str(file), **env)
     found = parse_app(filled(options, model))
     parse_canary(app.get("canary"), found)
     parse_bake(app.get("bake"))
@@ -132,12 +129,12 @@ def test_the_app_can_be_released(app: dict[str, Any], tmp_path: Path) -> None:
 @EACH_APP
 def test_no_password_is_in_the_environment_of_a_container(app: dict[str, Any], tmp_path: Path) -> None:
     _, parts = composed(app, tmp_path)
-    assert app["secrets"], "an app of an example has a secret"
+    secrets = app.get("secrets") or {}
     for service in {**parts.base, **parts.swapped}.values():
         told = json.dumps(
             [service.get(key) for key in ("environment", "command", "entrypoint", "healthcheck", "labels")]
         )
-        assert [name for name, value in app["secrets"].items() if value.strip() in told or "-value" in told] == []
+        assert [name for name, value in secrets.items() if value.strip() in told or "-value" in told] == []
 
 
 @EACH_APP
@@ -149,3 +146,35 @@ def test_a_released_service_has_few_rights(app: dict[str, Any], tmp_path: Path) 
         assert "no-new-privileges:true" in service["security_opt"], name
         assert service.get("mem_limit") or limits.get("memory"), name
         assert service.get("pids_limit") or limits.get("pids"), name
+
+
+@pytest.mark.parametrize("system", ["micro-sayur", "technova"])
+def test_staging_is_like_production(system: str) -> None:
+    """They have one description of the apps, and a value of their own for the same variables."""
+    directories = [PROJECT / "examples" / system / "inventories" / name for name in ("staging", "production")]
+    files = [{path.name for path in (directory / "group_vars" / "vps").iterdir()} for directory in directories]
+    assert files[0] == files[1] == {"apps.yml", "main.yml", "vault.yml"}
+    links = {(directory / "group_vars" / "vps" / "apps.yml").resolve() for directory in directories}
+    assert links == {PROJECT / "examples" / system / "apps.yml"}
+    mine = [yaml.safe_load((directory / "group_vars" / "vps" / "main.yml").read_text()) for directory in directories]
+    assert set(mine[0]) - set(mine[1]) == {"caddy_acme_ca"}
+    assert set(mine[1]) <= set(mine[0])
+
+
+@pytest.mark.parametrize("directory", sorted({Path(app["compose"]).resolve().parent for _, app in APPS}), ids=str)
+def test_compose_takes_what_runs_on_a_laptop(directory: Path) -> None:
+    if not stores.unpacked():
+        pytest.skip(stores.MISSING)
+    for service in stores.compose(directory, TAG="1.0.0")["services"].values():
+        if "build" in service:
+            build = service["build"]
+            assert Path(build["context"], build.get("dockerfile", "Dockerfile")).is_file()
+
+
+@pytest.mark.parametrize("system", ["daffathan-labs", "micro-sayur", "technova"])
+def test_a_copy_of_the_folder_is_a_system_of_its_own(system: str, tmp_path: Path) -> None:
+    copy = tmp_path / "mine"
+    shutil.copytree(PROJECT / "examples" / system, copy, symlinks=True)
+    (values,) = hosts(Inventory(copy / "inventories" / "production")).values()
+    for app in apps_of(values):
+        assert Path(app["compose"]).resolve().parent == copy
