@@ -182,8 +182,9 @@ options:
       - C(service) (str, required) is one of O(services), whose image and settings the commands run with.
       - C(command) (list of str, required) runs before the jobs of the release.
       - C(rollback) (list of str) runs when a release fails whose C(command) has ended well, after the old one serves
-        alone. With C(version) it runs only where the version has changed, and C({version}) in it stands for the one
-        before. An interrupted release is not migrated back but repeated by the next run.
+        alone. With C(version) it runs only where the version has changed, then also after a C(command) that failed
+        half-way, and C({version}) in it stands for the one before. An interrupted release is not migrated back but
+        repeated by the next run.
       - C(after) (list of str) runs once the new release serves and the old one has been stopped. From then on the
         releases before cannot be rolled back to. Where it fails, the release serves all the same, the task fails, and
         the next run tries again.

@@ -91,10 +91,15 @@ class Jobs:
     def migrate_back(self, state: State, candidate: Release) -> State:
         """Undo the migration of a release that failed and has been stopped, where it changed anything."""
         progress = state.progress_of(candidate)
-        if MIGRATE_BACK not in candidate.jobs or MIGRATE not in progress.done:
+        ended_well = MIGRATE in progress.done
+        # One that failed may have come some way, which only the version of the schema tells.
+        known = SCHEMA in candidate.jobs and progress.schema_before is not None
+        if MIGRATE_BACK not in candidate.jobs or not (ended_well or known):
             return state
         try:
-            if SCHEMA in candidate.jobs and self._schema(candidate) == progress.schema_before:
+            # Where no version could be told before either, none is told now: there is nothing to go back to.
+            fresh = not ended_well and not progress.schema_before
+            if SCHEMA in candidate.jobs and self._schema(candidate, fresh=fresh) == progress.schema_before:
                 return state
             state = self._adopt(state, candidate, {MIGRATE_BACK})
             state = self._once(state, candidate, MIGRATE_BACK, progress.schema_before or "")

@@ -100,6 +100,8 @@ class World:
     timers: dict[str, Release] = field(default_factory=dict)
     # How far a migration takes the schema; 0 where a release brings none.
     steps_of_schema: int = 1
+    # The schema as a migration that fails leaves it; None where it changes nothing.
+    schema_of_failure: int | None = None
     # What part of the users the gateway was told to send to a canary, in the order it was told.
     shares: list[tuple[str, int]] = field(default_factory=list)
 
@@ -129,6 +131,8 @@ class World:
         if good:
             self.done.append((release.hash, job))
             self.schema += {"migrate.command": self.steps_of_schema, "migrate.rollback": -1}.get(job, 0)
+        elif job == "migrate.command" and self.schema_of_failure is not None:
+            self.schema = self.schema_of_failure
 
     def fire(self) -> None:
         """What goes on by itself happens now: timers go off, and what is ending ends."""

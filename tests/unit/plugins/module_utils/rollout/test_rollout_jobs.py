@@ -64,6 +64,39 @@ def test_release_that_fails_after_its_migration_is_migrated_back() -> None:
     assert assert_settled(world).schema == "1"
 
 
+def half_migrated() -> World:
+    """A world whose next migration fails after it has changed the schema."""
+    world = world_after(present(jobs(1)))
+    world.schema_of_failure = 2
+    return world
+
+
+def test_migration_that_fails_half_way_is_undone() -> None:
+    world = half_migrated()
+    with pytest.raises(RolloutError, match="migrate.command of .* fails"):
+        present(jobs(2, ill="migrate.command"))(Driver(world))
+    assert done(world, 2) == ["migrate.rollback"]
+    assert world.schema == 1
+    assert assert_settled(world).schema == "1"
+
+
+def test_kill_anywhere_in_a_migration_that_fails_half_way_leaves_the_schema_as_it_was() -> None:
+    run = present(jobs(2, ill="migrate.command"))
+    for step, world in killed_everywhere(half_migrated(), run):
+        with pytest.raises(RolloutError):
+            run(Driver(world))
+        assert assert_settled(world).live == jobs(1)
+        assert world.schema == 1, f"killed at step {step}"
+
+
+def test_migration_that_fails_without_a_change_is_not_undone() -> None:
+    world = world_after(present(jobs(1)))
+    with pytest.raises(RolloutError) as error:
+        present(jobs(2, ill="migrate.command"))(Driver(world))
+    assert (done(world, 2), world.schema) == ([], 1)
+    assert "could not be undone" not in str(error.value)
+
+
 def test_kill_anywhere_in_a_release_that_fails_leaves_the_schema_as_it_was() -> None:
     start = world_after(present(jobs(1)))
     run = present(jobs(2, ill="api"))
