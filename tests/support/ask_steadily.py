@@ -44,7 +44,8 @@ def ask(host: str, path: str, body: str, answers: Counter[str], lock: threading.
 
 
 def main() -> None:
-    host, usual, rate, slow, flag, body = *sys.argv[1:3], float(sys.argv[3]), int(sys.argv[4]), *sys.argv[5:7]
+    host, usual, flag, body = *sys.argv[1:3], *sys.argv[5:7]
+    rate, slow = float(sys.argv[3]), int(sys.argv[4])
     answers: Counter[str] = Counter()
     lock = threading.Lock()
     threads, number, begun = [], 0, time.monotonic()

@@ -28,11 +28,11 @@ class Example:
     def inventory(self) -> str:
         return str(PROJECT / "examples" / self.name / "inventories" / "lab")
 
-    def play(self, playbook: str, *arguments: str, **extra: object) -> PlayResult:
+    def play(self, playbook: str, *arguments: str, **extra: Any) -> PlayResult:
         """Run a playbook of the collection with the inventory of the example's lab."""
         return self.vps.play(playbook, "--inventory", self.inventory, *arguments, **extra)
 
-    def must(self, playbook: str, *arguments: str, **extra: object) -> PlayResult:
+    def must(self, playbook: str, *arguments: str, **extra: Any) -> PlayResult:
         """The same, and it has to succeed."""
         result = self.play(playbook, *arguments, **extra)
         assert result.rc == 0, result.output[-8000:]
