@@ -150,7 +150,7 @@ class Broker:
     async def _once(self) -> None:
         connection = await aio_pika.connect(**self._where, timeout=5)
         closed = asyncio.Event()
-        connection.close_callbacks.add(lambda *_: closed.set())
+        connection.close_callbacks.add(lambda *dummy: closed.set())
         async with connection:
             channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
             await channel.set_qos(prefetch_count=10)
