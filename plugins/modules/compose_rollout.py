@@ -116,7 +116,7 @@ options:
       - C(read_timeout) (int, default V(3600)) is the number of seconds after which a container that neither sends a
         byte of its answer nor takes one of the request is given up, with 504. C(connect_timeout) (int, default V(5)) is
         how long a connection to it may take. C(body_timeout) (int, default V(60)) is the number of seconds after which
-        a client that sends no byte of its request's body is given up, with 408.
+        a client that sends no byte of its request's body is cut off, without an answer; the log says 408.
       - C(rate_limit) (dict) is how many requests a client from outside may send - C(rate) (str, required) by second or
         minute, like V(10/s) or V(30/m); C(burst) (int, by default as many as C(rate) names) may come too early, and
         with C(nodelay) (bool, default V(true)) are answered at once.

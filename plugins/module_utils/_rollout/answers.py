@@ -13,8 +13,9 @@ from collections.abc import Iterable, Iterator
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.limits import addresses, variable
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import App, Service
 
-# Each in a form for people and in one for programs; the base configuration knows which a client takes.
-STATUSES = (408, 413, 429, 502, 503, 504)
+# Each in a form for people and in one for programs; the base configuration knows which a client takes. Of a client that
+# is too slow (408) nginx cuts the connection, without an answer.
+STATUSES = (413, 429, 502, 503, 504)
 # Nothing that nginx reads at once is longer than 4096 bytes.
 PIECE = 3000
 _ESCAPED = {"\\": "\\\\", '"': '\\"', "$": "${gateway_dollar}", "\n": "\\n", "\r": "\\r", "\t": "\\t"}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections import Counter
 from typing import Any
 
@@ -50,6 +51,28 @@ def test_a_body_that_is_too_large_is_answered_while_it_is_still_sent() -> None:
                 ):
                     seen = Counter([await sent(edge, protocol, *how) for _ in range(5)])
                     assert seen == {"413": 5}, (protocol, how)
+
+    asyncio.run(play())
+
+
+def test_a_client_that_sends_too_slowly_gets_the_502_of_caddy() -> None:
+    """Over HTTP/1.1 when it has sent the rest: Caddy reads what belongs to a request before it answers."""
+
+    async def play() -> None:
+        async with served(app({"body_timeout": 1}, domains=[DOMAIN])) as behind, caddy(behind) as edge:
+            stranger = ssl._create_unverified_context()
+            reader, writer = await asyncio.open_connection(
+                "127.0.0.1", edge.https_port, ssl=stranger, server_hostname=DOMAIN
+            )
+            writer.write(f"POST /api/upload HTTP/1.1\r\nHost: {DOMAIN}\r\nContent-Length: 9\r\n\r\nx".encode())
+            logged = behind.directory / "access.log"
+            await behind.until(lambda: '"uri":"/api/upload"' in logged.read_text())
+            writer.write(b"too late")
+            line = await asyncio.wait_for(reader.readline(), 20)
+            writer.close()
+            assert line.startswith(b"HTTP/1.1 502 "), line
+            entries = map(json.loads, logged.read_text().splitlines())
+            assert [entry["status"] for entry in entries if entry["uri"] == "/api/upload"] == [408]
 
     asyncio.run(play())
 

@@ -75,7 +75,7 @@ def test_a_client_that_sends_nothing_more_is_given_up() -> None:
         async with served(app({"body_timeout": 1})) as edge:
             reader, writer = await asyncio.open_unix_connection(f"{edge.directory}/public/http.sock")
             writer.write(f"POST /api/upload HTTP/1.1\r\nHost: {SITE}\r\nContent-Length: 9\r\n\r\nx".encode())
-            await asyncio.wait_for(reader.read(), 20)
+            assert await asyncio.wait_for(reader.read(), 20) == b"", "cut off"
             writer.close()
             assert [entry["status"] for entry in await edge.logged(1)] == [408]
 
