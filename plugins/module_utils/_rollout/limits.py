@@ -19,7 +19,8 @@ from collections.abc import Sequence
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import App, Service
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.serving import Serving
 
-# Some 32000 clients, and as many requests under way; the oldest make place for new ones.
+# Some 32000 clients, of whom the oldest make place for new ones; or as many with requests under way, and others are
+# refused meanwhile.
 SIZE = "4m"
 
 

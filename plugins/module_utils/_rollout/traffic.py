@@ -53,7 +53,7 @@ class Traffic(access_log.Reader):
         except (ValueError, KeyError, TypeError, AttributeError):
             return
         # What the gateway answered by itself says nothing of a release; nor does a client that went away (499) soon.
-        if not reached or (status == 499 and waited is None):
+        if not reached or _refused(reached, status) or (status == 499 and waited is None):
             return
         error = status >= 500 or any(attempt in UNREACHED for attempt in access_log.attempts(reached))
         seconds = _seconds(header, status) if waited is None else waited
@@ -64,6 +64,11 @@ class Traffic(access_log.Reader):
     def pools(self) -> Mapping[str, Pool]:
         """What each release answered, by its id."""
         return {release: counts.pool() for release, counts in self._counts.items()}
+
+
+def _refused(reached: str, status: int) -> bool:
+    """Whether the gateway gave up a request of which a container had a part already: too large, too slow, or garbled."""
+    return 400 <= status < 499 and set(access_log.attempts(reached)) == {"-"}
 
 
 def _waited(entry: Mapping[str, object]) -> float | None:

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import datetime, timezone
+
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.traffic import Traffic
 
 from tests.unit.roles.gateway.served import SITE, WEB, app, served
 
@@ -33,6 +36,31 @@ def test_a_body_is_as_large_as_its_service_allows() -> None:
             await edge.reload(app({"max_body_size": 0}))
             assert (await edge.ask("POST", "/api/upload", data=pieces(2000))).status == 200
             assert edge.body == str(2000 * KIB).encode()
+
+    asyncio.run(play())
+
+
+def test_a_request_that_is_given_up_on_its_way_says_nothing_of_the_release() -> None:
+    async def play() -> None:
+        async with served(app({"max_body_size": "8k", "body_timeout": 1})) as edge:
+            traffic = Traffic("labs", datetime(2026, 1, 1, tzinfo=timezone.utc), drawn=False)
+            assert (await edge.ask("POST", "/api/upload", data=pieces(4))).status == 200
+            reader, writer = await asyncio.open_unix_connection(f"{edge.directory}/public/http.sock")
+            writer.write(f"POST /api/upload HTTP/1.1\r\nHost: {SITE}\r\nContent-Length: 9\r\n\r\nx".encode())
+            assert await asyncio.wait_for(reader.read(), 20) == b""
+            writer.close()
+
+            async def growing() -> AsyncIterator[bytes]:
+                edge.upstream.received = 0
+                yield b"x" * KIB
+                await edge.until(lambda: edge.upstream.received == KIB)
+                yield b"x" * 8 * KIB
+
+            assert (await edge.ask("POST", "/api/upload", data=growing())).status == 413
+            seen = [(entry["status"], entry["upstream_status"]) for entry in await edge.logged(3)]
+            assert seen == [(200, "200"), (408, "-"), (413, "-")]
+            traffic.feed((edge.directory / "access.log").read_bytes().splitlines())
+            assert [(pool.requests, pool.errors) for pool in traffic.pools().values()] == [(1, 0)]
 
     asyncio.run(play())
 

@@ -77,6 +77,10 @@ def test_requests_are_counted_by_release() -> None:
         {"chosen": ""},
         # The gateway answered by itself.
         {"upstream_status": "", "status": 413},
+        # The same in the middle of a body, of which a container had a part already.
+        {"upstream_status": "-", "upstream_header": "-", "status": 413},
+        {"upstream_status": "-", "upstream_header": "-", "status": 408},
+        {"upstream_status": "-, -", "upstream_header": "-, -", "status": 400},
         # The client went away.
         {"status": 499, "upstream_status": "499", "duration": "0.900"},
         {"status": 499, "upstream_status": "499"},
@@ -94,6 +98,10 @@ def test_what_says_nothing_of_a_release_is_left_out(changes: dict[str, Any]) -> 
         ({"status": 503, "upstream_status": "503"}, True),
         ({"status": 502, "upstream_status": "502"}, True),
         ({"status": 504, "upstream_status": "504"}, True),
+        # The service's own answers.
+        ({"status": 413, "upstream_status": "413"}, False),
+        ({"status": 408, "upstream_status": "408"}, False),
+        ({"status": 500, "upstream_status": "-", "upstream_header": "-"}, True),
         # Another container of the release answered; this one did not.
         ({"status": 200, "upstream_status": "502, 200", "upstream_header": "-, 0.020"}, True),
     ],
