@@ -11,15 +11,19 @@ from __future__ import annotations
 import ipaddress
 
 
-def check_network(text: str, more: str = "") -> None:
-    """ValueError with what to write instead where it is neither. :param more: what else there is to write"""
-    # The zone of a link-local address means something on one machine only.
-    text = text.replace("%", " %")
+def parse_network(text: str, more: str = "") -> str:
+    """As everybody reads it, with the length of its prefix.
+
+    ValueError with what to write instead where it is neither. :param more: what else there is to write
+    """
+    example = f"Write one like 203.0.113.7, 203.0.113.0/24, 2001:db8::/32{more}"
+    if "%" in text:
+        raise ValueError(f"{text} has a zone, which means something on one machine only. {example}.")
     try:
-        ipaddress.ip_network(text)
+        return str(ipaddress.ip_network(text))
     except ValueError:
         try:
             better = f"Write {ipaddress.ip_network(text, strict=False)} for the whole network, or the address alone"
         except ValueError:
-            better = f"Write one like 203.0.113.7, 203.0.113.0/24, 2001:db8::/32{more}"
+            better = example
         raise ValueError(f"{text} is not an address or a network. {better}.") from None

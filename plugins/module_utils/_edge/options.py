@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.daffathan.platform.plugins.module_utils._common.networks import check_network
+from ansible_collections.daffathan.platform.plugins.module_utils._common import networks
 from ansible_collections.daffathan.platform.plugins.module_utils._edge.model import Access, InputError
 
 REDIRECTS = (301, 302, 307, 308)
@@ -122,10 +122,9 @@ def parse_network(where: str, value: object) -> str:
     if text == PRIVATE:
         return text
     try:
-        check_network(text, f", or {PRIVATE}")
+        return networks.parse_network(text, f", or {PRIVATE}")
     except ValueError as error:
         raise InputError(f"{where}: {error}") from None
-    return text
 
 
 def parse_access_rule(where: str, value: object) -> Access:

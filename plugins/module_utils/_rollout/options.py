@@ -28,9 +28,9 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model 
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.parsing import parse_bool, parse_number
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.serving import Maintenance
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.serving_options import (
+    NO_PORT,
     SERVING,
-    check_routed,
-    parse_maintenance,
+    parse_closed,
     parse_serving,
 )
 
@@ -64,7 +64,8 @@ def parse_release_id(value: str) -> str:
     return value
 
 
-def parse_service(name: str, options: object) -> Service:
+def parse_service(name: str, options: object, domains: Collection[str]) -> Service:
+    """:param domains: those of the app"""
     where = f"services.{name}"
     if not isinstance(options, Mapping):
         raise InputError(f"{where}: {options!r} is not a mapping. Write for example {{port: 3000, routes: [/]}}.")
@@ -78,12 +79,9 @@ def parse_service(name: str, options: object) -> Service:
     if unknown:
         raise InputError(f"{where}.{unknown[0]}: there is no such option. Known are {', '.join(known)}.")
     worker = "port" not in given
-    for key in ("routes", "health", "protocol", *SERVING):
-        if worker and (given.get(key) or (key in SERVING and key in given)):
-            raise InputError(
-                f"{where}.{key}: {given[key]!r} for a service without `port`, which is a worker that takes no "
-                f"requests. Give the port on which it listens in its container, or remove `{key}`."
-            )
+    for key in ("routes", "health", "protocol"):
+        if worker and given.get(key):
+            raise InputError(f"{where}.{key}: {given[key]!r} for {NO_PORT.format(key=key)}")
     routes = given.get("routes", [])
     if isinstance(routes, str) or not isinstance(routes, Sequence):
         raise InputError(f"{where}.routes: {routes!r} is not a list of path prefixes like [/api/].")
@@ -123,8 +121,6 @@ def parse_service(name: str, options: object) -> Service:
             f"{where}.min_uptime: {min_uptime} is more than `start_timeout` ({start_timeout}), so the service could "
             "never get ready. Raise `start_timeout`."
         )
-    serving = parse_serving(where, given)
-    check_routed(where, serving, routes)
     return Service(
         name=name,
         port=None if worker else parse_number(f"{where}.port", given["port"], 1, 65535),
@@ -142,7 +138,7 @@ def parse_service(name: str, options: object) -> Service:
         idle_timeout=parse_number(
             f"{where}.idle_timeout", given.get("idle_timeout", Service.idle_timeout), 1, MOST_IDLE
         ),
-        serving=serving,
+        serving=parse_serving(where, given, domains),
     )
 
 
@@ -158,8 +154,7 @@ def _parse_protocol(where: str, given: Mapping[str, Any], strategy: str) -> str:
         "routes": "whose bytes the gateway passes on unread. Remove the routes: only the app's own network reaches it",
         "health": "which answers no GET. Remove it: the `healthcheck` of the compose file decides, or an open port",
     }
-    why |= dict.fromkeys(SERVING, "whose bytes the gateway passes on unread. Remove it")
-    for key in (key for key in why if given.get(key) or (key in SERVING and key in given)):
+    for key in (key for key in why if given.get(key)):
         raise InputError(f"{where}.{key}: {given[key]!r} for a service with `protocol: tcp`, {why[key]}.")
     if strategy == "canary":
         raise InputError(
@@ -191,9 +186,10 @@ def _closed(service: Service, maintenance: Maintenance, options: Mapping[str, An
     return replace(service, serving=replace(service.serving, maintenance=maintenance))
 
 
-def parse_job(name: str, options: Mapping[str, Any]) -> OneShot:
+def parse_job(name: str, options: Mapping[str, Any], domains: Collection[str]) -> OneShot:
     """A service that has `job`: it does its work and ends."""
     where = f"services.{name}"
+    parse_serving(where, {key: value for key, value in options.items() if value is not None}, domains)
     if options["job"] not in JOB_TIMES:
         raise InputError(f"{where}.job: {options['job']!r} is not one of {', '.join(JOB_TIMES)}.")
     given = {key for key, value in options.items() if value not in (None, [])}
@@ -254,12 +250,16 @@ def parse_app(options: Mapping[str, Any]) -> App:
         raise InputError("services: empty. Name at least one service of the compose file.")
     asked = sorted((str(key), value) for key, value in raw_services.items())
     is_job = {key: isinstance(value, Mapping) and value.get("job") is not None for key, value in asked}
-    services = tuple(parse_service(key, value) for key, value in asked if not is_job[key])
-    jobs = [parse_job(key, value) for key, value in asked if is_job[key]]
+    domains = tuple(dict.fromkeys(str(domain).lower() for domain in options.get("domains") or []))
+    for domain in domains:
+        if not DOMAIN.fullmatch(domain) or len(domain) > 253:
+            raise InputError(f"domains: {domain!r} is not a host name like app.example.com.")
+    services = tuple(parse_service(key, value, domains) for key, value in asked if not is_job[key])
+    jobs = [parse_job(key, value, domains) for key, value in asked if is_job[key]]
     if not services:
         raise InputError("services: nothing but jobs. Name at least one service that runs on.")
     _check_ports(services)
-    closed = parse_maintenance("maintenance", options.get("maintenance"))
+    closed = parse_closed("maintenance", options.get("maintenance"), domains)
     if closed is not None:
         services = tuple(_closed(service, closed, dict(asked)[service.name]) for service in services)
     jobs += parse_migrate(options.get("migrate"), set(is_job))
@@ -274,12 +274,6 @@ def parse_app(options: Mapping[str, Any]) -> App:
                     "prefix."
                 )
             owner[route] = service.name
-    domains = tuple(dict.fromkeys(str(domain).lower() for domain in options.get("domains") or []))
-    for domain in domains:
-        if not DOMAIN.fullmatch(domain) or len(domain) > 253:
-            raise InputError(f"domains: {domain!r} is not a host name like app.example.com.")
-    if closed is not None and not domains:
-        raise InputError("maintenance: is for clients from outside, and the app has no `domains`. Remove it.")
     if domains and not owner:
         raise InputError("services: no service has `routes`, so nothing would answer under the domains of the app.")
     env: dict[str, str] = {}

@@ -11,11 +11,11 @@ from __future__ import annotations
 import functools
 import re
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.daffathan.platform.plugins.module_utils._common.networks import check_network
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import InputError
+from ansible_collections.daffathan.platform.plugins.module_utils._common.networks import parse_network
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import TCP, InputError
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.parsing import (
     mapping,
     parse_bool,
@@ -30,7 +30,13 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.servin
 
 # The longest that each may be, in seconds. Systems give up a connection by themselves after some 75.
 TIMEOUTS = {"connect_timeout": 75, "read_timeout": 604800, "body_timeout": 3600}
-SERVING = ("max_body_size", *TIMEOUTS, "rate_limit", "connection_limit", "maintenance")
+# Of all options below, what is for clients from outside.
+FOR_CLIENTS = ("rate_limit", "connection_limit", "maintenance")
+SERVING = ("max_body_size", *TIMEOUTS, *FOR_CLIENTS)
+NO_PORT = (
+    "a service without `port`, which is a worker that takes no requests. Give the port on which it listens in its "
+    "container, or remove `{key}`."
+)
 RATE = re.compile(r"(?P<requests>[1-9][0-9]{0,5})/(?P<unit>[sm])")
 PERIODS = {"s": 1, "m": 60}
 MOST = 100_000
@@ -39,8 +45,9 @@ LARGEST_PAGE = 65536
 SIZE = re.compile(r"0|[1-9][0-9]{0,8}[kmgKMG]?")
 
 
-def parse_serving(where: str, given: Mapping[str, Any]) -> Serving:
-    """:param given: the options of a service that takes requests"""
+def parse_serving(where: str, given: Mapping[str, Any], domains: Collection[str]) -> Serving:
+    """Of a service, or a job, which may have none of it. :param domains: those of its app"""
+    _check_asked(where, given)
     size = given.get("max_body_size")
     if size is not None and (isinstance(size, bool) or not SIZE.fullmatch(str(size))):
         raise InputError(
@@ -48,23 +55,36 @@ def parse_serving(where: str, given: Mapping[str, Any]) -> Serving:
             "for no limit."
         )
     times = {key: parse_number(f"{where}.{key}", given[key], 1, most) for key, most in TIMEOUTS.items() if key in given}
-    return Serving(
+    serving = Serving(
         max_body_size=None if size is None else str(size).lower(),
         rate_limit=_rate_limit(f"{where}.rate_limit", given.get("rate_limit")),
         connection_limit=_connection_limit(f"{where}.connection_limit", given.get("connection_limit")),
         maintenance=parse_maintenance(f"{where}.maintenance", given.get("maintenance")),
         **times,
     )
-
-
-def check_routed(where: str, serving: Serving, routes: Sequence[str]) -> None:
-    """Raise where something is asked for clients that cannot come."""
-    for key in ("rate_limit", "connection_limit", "maintenance"):
-        if getattr(serving, key) is not None and not routes:
+    for key in FOR_CLIENTS:
+        if getattr(serving, key) is not None and not (given.get("routes") and domains):
+            what = "a service without `routes`" if domains else "a service of an app without `domains`"
             raise InputError(
-                f"{where}.{key}: for a service without `routes`, which only containers of the app reach, and they are "
-                f"always served. Remove `{key}`."
+                f"{where}.{key}: for {what}, which only containers of the app reach, and they are always served. "
+                f"Remove `{key}`."
             )
+    return serving
+
+
+def _check_asked(where: str, given: Mapping[str, Any]) -> None:
+    """Raise where nobody asks by HTTP."""
+    if "job" in given:
+        why = "a job, which does its work and ends. Remove it, or remove `job`."
+    elif "port" not in given:
+        why = NO_PORT
+    elif given.get("protocol") == TCP:
+        why = "a service with `protocol: tcp`, whose bytes the gateway passes on unread. Remove it."
+    else:
+        return
+    for key in SERVING:
+        if key in given:
+            raise InputError(f"{where}.{key}: {given[key]!r} for {why.format(key=key)}")
 
 
 def problems(apps: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -78,17 +98,13 @@ def problems(apps: Sequence[Mapping[str, Any]]) -> list[str]:
             found.append(str(error))
 
     for app in apps:
-        where = f"apps[{app.get('name')}]"
-        note(functools.partial(parse_maintenance, f"{where}.maintenance", app.get("maintenance")))
+        where, domains = f"apps[{app.get('name')}]", app.get("domains") or []
+        note(functools.partial(parse_closed, f"{where}.maintenance", app.get("maintenance"), domains))
         for name, options in (app.get("services") or {}).items():
             if isinstance(options, Mapping):
                 given = {key: value for key, value in options.items() if value is not None}
-                note(functools.partial(_check_service, f"{where}.services.{name}", given))
+                note(functools.partial(parse_serving, f"{where}.services.{name}", given, domains))
     return found
-
-
-def _check_service(where: str, given: Mapping[str, Any]) -> None:
-    check_routed(where, parse_serving(where, given), given.get("routes", []))
 
 
 def _rate_limit(where: str, options: object) -> RateLimit | None:
@@ -123,6 +139,14 @@ def _connection_limit(where: str, options: object) -> ConnectionLimit | None:
     )
 
 
+def parse_closed(where: str, options: object, domains: Collection[str]) -> Maintenance | None:
+    """The maintenance of a whole app."""
+    closed = parse_maintenance(where, options)
+    if closed is not None and not domains:
+        raise InputError(f"{where}: is for clients from outside, and the app has no `domains`. Remove it.")
+    return closed
+
+
 def parse_maintenance(where: str, options: object) -> Maintenance | None:
     if options is None or isinstance(options, bool):
         return Maintenance() if options else None
@@ -155,9 +179,7 @@ def _check_page(where: str, page: object) -> None:
 def _networks(where: str, value: object) -> tuple[str, ...]:
     if isinstance(value, (str, Mapping)) or not isinstance(value, Sequence):
         raise InputError(f"{where}: {value!r} is not a list. Write for example [203.0.113.0/24].")
-    for network in value:
-        try:
-            check_network(str(network))
-        except ValueError as error:
-            raise InputError(f"{where}: {error}") from None
-    return tuple(dict.fromkeys(map(str, value)))
+    try:
+        return tuple(dict.fromkeys(parse_network(str(network)) for network in value))
+    except ValueError as error:
+        raise InputError(f"{where}: {error}") from None

@@ -67,7 +67,7 @@ class Traffic(access_log.Reader):
 
 
 def _refused(reached: str, status: int) -> bool:
-    """Whether the gateway gave up a request of which a container had a part already: too large, too slow, or garbled."""
+    """Whether the gateway gave up a request of which a container may have a part: too large, too slow, or garbled."""
     return 400 <= status < 499 and set(access_log.attempts(reached)) == {"-"}
 
 

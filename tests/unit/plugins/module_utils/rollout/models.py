@@ -111,3 +111,11 @@ def release(colour: str = "blue") -> Release:
         "web": ReleasedService("registry.test:5000/web:1.0.0", DIGESTS["web"], 3000, ("10.9.0.130",), "/health"),
     }
     return Release("r20260101t000000-00000001", "1" * 64, colour, "2026-01-01T00:00:00+00:00", services)
+
+
+def options(**changes: Any) -> dict[str, Any]:
+    return {"app": "labs", "services": {"api": {"port": 3001, "routes": ["/"]}}, "domains": ["a.test"], **changes}
+
+
+def service(**changes: Any) -> dict[str, Any]:
+    return options(services={"api": {"port": 3001, "routes": ["/"], **changes}})

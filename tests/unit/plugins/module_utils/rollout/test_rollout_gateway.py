@@ -35,7 +35,8 @@ INTERNAL = replace(APP, domains=(), services=(Service("api", 3001), Service("web
 STREAMS = replace(
     APP, domains=(), services=(Service("api", 3001), Service("broker", 1883, protocol=TCP, idle_timeout=3600))
 )
-SERVING = replace(APP, services=(replace(APP.services[0], serving=parse_serving("api", SERVED)), APP.services[1]))
+SERVING_OF_API = parse_serving("api", {"port": 3001, "routes": ["/api/"], **SERVED}, APP.domains)
+SERVING = replace(APP, services=(replace(APP.services[0], serving=SERVING_OF_API), APP.services[1]))
 
 
 def with_broker(value: Release) -> Release:
