@@ -74,8 +74,10 @@ def _older(version: str, than: tuple[int, int]) -> bool:
 
 def _check_proxies(role: Mapping[str, Any]) -> None:
     for network in role["trusted_proxies"]:
-        parse_network("caddy_trusted_proxies", network)
-        if str(network).endswith("/0"):
+        found = parse_network("caddy_trusted_proxies", network)
+        if "." in str(network).partition("/")[2]:
+            raise InputError(f"caddy_trusted_proxies: {network} is not how Caddy reads a network. Write {found}.")
+        if found.endswith("/0"):
             raise InputError(
                 f"caddy_trusted_proxies: {network} is everybody, so any client could choose its address. Give the "
                 "networks of the proxies alone."

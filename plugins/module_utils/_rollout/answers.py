@@ -21,15 +21,23 @@ PIECE = 3000
 _ESCAPED = {"\\": "\\\\", '"': '\\"', "$": "${gateway_dollar}", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
-def pages(app: App, headers: str) -> str:
+def pages(headers: str = "") -> str:
     """The answers of a server. :param headers: directives, with an end of line, that its locations inherit"""
-    inner = headers.replace("    add_header", "        add_header")
+    inner = _inner(headers)
     text = f"    {_errors(STATUSES, '$gateway_error_page')}\n"
     for form, kind in (("html", "text/html"), ("json", "application/problem+json")):
         text += _page(f"@gateway_{form}", kind, inner, f"        return 500 $gateway_error_{form};\n")
-    for service, page in _with_page(app):
-        text += _page(_place(app, service), "text/html", inner, _own(page))
     return text
+
+
+def own_pages(app: App, headers: str) -> str:
+    """Those that services under maintenance bring along, for a server of clients from outside."""
+    found = _with_page(app)
+    return "".join(_page(_place(app, service), "text/html", _inner(headers), _own(page)) for service, page in found)
+
+
+def _inner(headers: str) -> str:
+    return headers.replace("    add_header", "        add_header")
 
 
 def maps(app: App) -> str:

@@ -28,7 +28,8 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.split 
 PUBLIC = "unix:/run/gateway/public/http.sock"
 ADMIN = "unix:/run/gateway/admin/admin.sock"
 _GENERATION = re.compile(r'^\s*return 200 "(?P<generation>[^"]+)\\n";', re.MULTILINE)
-_PLACE = "@generation@"
+_SAYS = 'return 200 "{}\\n";'
+_PLACE = _SAYS.format("@generation@")
 # What the gateway includes of an app: a file in the http context, and one in the stream context.
 APPS, STREAMS = "apps", "streams"
 _NAMED = ("$gateway_client", "$gateway_error_page", "$gateway_retry_after", "$gateway_traceparent", "$gateway_dollar")
@@ -96,7 +97,7 @@ def _public(app: App, release: Release, split: Split | None) -> str:
 {cookie}    absolute_redirect off;
     # A worker that leaves closes its idle connections: a request on its way over one of them would be lost.
     keepalive_timeout 0;
-{answers.pages(app, cookie)}{body}
+{answers.pages(cookie)}{answers.own_pages(app, cookie)}{body}
 }}
 """
 
@@ -128,7 +129,7 @@ def _east_west(app: App, release: Release, address: str, split: Split | None) ->
     set $gateway_app {app.name};
     set $gateway_release {release.id};
     keepalive_timeout 0;
-    location / {{
+{answers.pages()}    location / {{
 {_proxy(upstream, app.service(name).serving, " " * 8, directives)}
     }}
 }}
@@ -161,7 +162,7 @@ def render(app: App, release: Release, address: str, split: Split | None = None)
     keepalive_timeout 0;
     default_type text/plain;
     location = /generation {{
-        return 200 "{_PLACE}\\n";
+        {_PLACE}
     }}
 }}
 """,
@@ -170,7 +171,7 @@ def render(app: App, release: Release, address: str, split: Split | None = None)
     ]
     text = "".join(parts)
     releases = release.id if split is None else f"{release.id}+{split.candidate.id}"
-    return text.replace(_PLACE, f"{releases}/{_fingerprint(text)}")
+    return text.replace(_PLACE, _SAYS.format(f"{releases}/{_fingerprint(text)}"), 1)
 
 
 def _fingerprint(text: str) -> str:
@@ -188,7 +189,7 @@ def generation(text: str | None) -> str | None:
     match = _GENERATION.search(text)
     if match is not None:
         said = match["generation"]
-        if said.endswith(f"/{_fingerprint(text.replace(said, _PLACE))}"):
+        if said.endswith(f"/{_fingerprint(text.replace(_SAYS.format(said), _PLACE, 1))}"):
             return said
     releases = list(dict.fromkeys(RELEASE_ID.findall(text)))
     if not releases:

@@ -186,6 +186,11 @@ BAD_VALUES: list[tuple[str, dict[str, Any], list[str]]] = [
         {**app(), "caddy_certificate": SHOP.certificate, "caddy_certificate_key": SHOP.key},
         ["caddy_certificate: is for shop.example.com", "labs.example.com"],
     ),
+    (
+        "proxies as a netmask",
+        {"caddy_trusted_proxies": ["203.0.113.0/255.255.255.0"]},
+        ["caddy_trusted_proxies: 203.0.113.0/255.255.255.0", "Write 203.0.113.0/24"],
+    ),
     ("proxies", {"caddy_trusted_proxies": ["cdn"]}, ["caddy_trusted_proxies: cdn", "203.0.113.0/24"]),
     ("everybody a proxy", {"caddy_trusted_proxies": ["0.0.0.0/0"]}, ["caddy_trusted_proxies: 0.0.0.0/0", "everybody"]),
     ("client header", {"caddy_client_ip_headers": ["X IP"]}, ["caddy_client_ip_headers: X IP"]),

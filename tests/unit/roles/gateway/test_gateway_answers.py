@@ -120,6 +120,10 @@ def test_a_service_that_is_gone_is_told_in_the_form_that_a_client_takes() -> Non
             entry = (await edge.logged(1))[0]
             # It counts against the release.
             assert (entry["status"], entry["upstream_status"]) == (502, "502")
+            # To another container as well.
+            head, _, body = (await edge.inside("GET /x HTTP/1.0\r\nHost: api\r\n\r\n", me=WEB)).partition("\r\n\r\n")
+            assert "Content-Type: application/problem+json" in head
+            assert json.loads(body)["title"] == "Bad Gateway"
             await edge.reload(app({"read_timeout": 1}))
             assert await answer(edge, "/api/silent", headers=BROWSER) == (504, None, "text/html")
 

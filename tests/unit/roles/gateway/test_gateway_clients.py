@@ -135,7 +135,7 @@ def test_a_dry_run_refuses_nobody_and_is_logged() -> None:
 def test_a_client_has_so_many_requests_under_way() -> None:
     async def play() -> None:
         async with (
-            served(app({"connection_limit": {"connections": 2}})) as edge,
+            served(app({"connection_limit": {"connections": 2}, "rate_limit": {"rate": "6/m", "burst": 999}})) as edge,
             edge.client.ws_connect(f"http://{SITE}/api/socket", headers=ME) as held,
         ):
             async with edge.client.get(f"http://{SITE}/api/stream?type=text/plain", headers=ME) as stream:

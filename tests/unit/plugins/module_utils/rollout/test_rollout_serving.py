@@ -294,6 +294,14 @@ def test_a_page_is_nothing_but_a_page() -> None:
     assert releases_of(generation(text)) == {release().id} and "torn" not in str(generation(text))
 
 
+def test_a_page_may_have_what_stands_for_the_generation() -> None:
+    page = 'return 200 "@generation@\\n"; @generation@'
+    text = gateway.render(app(maintenance={"page": page}), release(), "10.9.0.254")
+    assert text.count("@generation@") == 2
+    assert generation(text) != f"{release().id}/torn"
+    assert generation(text.replace("@generation@", "@other@")) == f"{release().id}/torn"
+
+
 @given(st.text(st.characters(exclude_categories=("Cs",)), min_size=1))
 def test_no_piece_of_a_page_is_longer_than_nginx_reads(text: str) -> None:
     page = re.sub(r"[\0-\x1f\x7f-\x9f]", "$", text) * (20000 // len(text.encode()) + 1)
