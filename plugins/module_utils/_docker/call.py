@@ -35,6 +35,9 @@ class Call:
         if not self.apply:
             return self.current(found)
         if lifecycle.interrupted(found):
+            if found.phase != "remove":
+                # What is begun again here would end in the middle, and without the remedy.
+                self.driver.check_base()
             self.outcome.operations.append(
                 Operation("recover", f"the run before was interrupted in phase {found.phase}: finished or undone")
             )
@@ -42,6 +45,11 @@ class Call:
         # A removal that was finished just now took the directory with it.
         os.makedirs(self.driver.directory, mode=0o700, exist_ok=True)
         return self.current(state)
+
+    def check_gateway(self) -> None:
+        """Raise where the gateway could not serve the app."""
+        self.driver.check_gateway()
+        self.driver.check_base()
 
     def current(self, state: State) -> Current:
         return Current(

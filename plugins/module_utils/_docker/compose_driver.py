@@ -121,6 +121,9 @@ class ComposeDriver:
 
     def check_gateway(self) -> None:
         self.gateway.container(patience=0)
+
+    def check_base(self) -> None:
+        """Raise where the gateway could run and yet not be told of a release."""
         self.gateway.check_base(tcp=self.work is not None and bool(self.work.app.speaking(TCP)))
 
     def settle(self) -> None:

@@ -104,7 +104,7 @@ class Present:
         outcome.note(state, operations, planned, routing.route_of(app), base_images)
         if not apply or not operations:
             return
-        driver.check_gateway()
+        self.call.check_gateway()
         if "abort" in kinds:
             state = rollout.abort()
         if "release" in kinds:

@@ -23,7 +23,7 @@ def roll_back(call: Call, wanted: str | None) -> None:
         return
     check_ports(routing.app_of(call.driver.app, state.route, target), call.states())
     if call.apply:
-        call.driver.check_gateway()
+        call.check_gateway()
         if state.network is not None:
             call.driver.network.attach(call.driver.gateway.container(), state.network, routing.served(state.route))
         call.outcome.state = call.rollout.roll_back(target, state.route)
@@ -41,7 +41,7 @@ def judge(call: Call, verb: str, wanted: str | None) -> None:
     if "contract" in kinds:
         call.outcome.state = call.rollout.jobs.contract(state)
         return
-    call.driver.check_gateway()
+    call.check_gateway()
     if "finalize" in kinds:
         call.outcome.state = call.rollout.finalize()
         return
@@ -58,7 +58,7 @@ def go_on(call: Call, verb: str, wanted: str | None) -> None:
     call.outcome.note_step(state, operations, ahead=bool(kinds & {"switch", "canary", "finalize"}))
     if not call.apply or not kinds & {"switch", "canary", "finalize", "contract"}:
         return
-    call.driver.check_gateway()
+    call.check_gateway()
     if "contract" in kinds:
         call.outcome.state = call.rollout.jobs.contract(state)
     else:

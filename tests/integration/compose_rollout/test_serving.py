@@ -16,9 +16,10 @@ from typing import Any
 
 import pytest
 
+from tests.support import outside
 from tests.support.app import APP, version
-from tests.support.lab import Host, attacker, wait_until
-from tests.support.load import ROOT_CERTIFICATE, SITE, site_load
+from tests.support.lab import Host, wait_until
+from tests.support.load import SITE, site_load
 from tests.support.rollout import (
     GATEWAY_LOGS,
     SECOND,
@@ -32,17 +33,19 @@ from tests.support.rollout import (
 )
 
 SERVICES = {"ui": 1, "api": 1, "ai": 1}
-AUTHORITY = "/root/serving-authority.crt"
 # The neighbour host, as the gateway has to see it.
 CLIENT = "10.231.0.6"
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 @pytest.fixture(scope="module")
-def host(platform_host: Host) -> Iterator[Host]:
-    certificate = platform_host.run("cat", ROOT_CERTIFICATE)
-    attacker("sh", "-c", f"cat > {AUTHORITY} <<'END'\n{certificate}\nEND")
-    yield platform_host
+def host(platform_host: Host) -> Host:
+    return platform_host
+
+
+@pytest.fixture(scope="module")
+def authority(host: Host) -> str:
+    return outside.trust(host)
 
 
 @pytest.fixture
@@ -54,15 +57,9 @@ def options(host: Host) -> Iterator[dict[str, Any]]:
     assert_settled(host, APP, SERVICES)
 
 
-def curl(host: Host, path: str, *arguments: str) -> str:
-    """What a client from outside gets."""
-    about = ("--silent", "--show-error", "--max-time", "30", "--cacert", AUTHORITY)
-    resolve = ("--resolve", f"{SITE}:443:{host.address}")
-    return attacker("curl", *about, *resolve, *arguments, f"https://{SITE}{path}")
-
-
-def status(host: Host, path: str, *arguments: str) -> str:
-    return curl(host, path, "--output", "/dev/null", "--write-out", "%{http_code} %header{retry-after}", *arguments)
+def status(host: Host, authority: str, path: str, *arguments: str) -> str:
+    told = ("--output", "/dev/null", "--write-out", "%{http_code} %header{retry-after}")
+    return outside.answer(host, authority, SITE, path, *told, *arguments)
 
 
 def routed(host: Host, options: dict[str, Any]) -> None:
@@ -74,24 +71,24 @@ def routed(host: Host, options: dict[str, Any]) -> None:
     assert containers_of(host, options["app"]) == before
 
 
-def test_a_client_is_limited_by_the_address_that_caddy_saw(host: Host, options: dict[str, Any]) -> None:
+def test_a_client_is_limited_by_the_address_that_caddy_saw(host: Host, authority: str, options: dict[str, Any]) -> None:
     options["services"]["api"]["rate_limit"] = {"rate": "6/m", "burst": 2}
     routed(host, options)
     spoofed = ("--header", "X-Forwarded-For: 198.51.100.7", "--header", "X-Real-IP: 198.51.100.7")
-    seen = [status(host, "/api/version", *spoofed) for _ in range(5)]
+    seen = [status(host, authority, "/api/version", *spoofed) for _ in range(5)]
     assert [each.split()[0] for each in seen] == ["200", "200", "200", "429", "429"]
     assert seen[-1].split()[1] == "10"
-    assert status(host, "/version").split()[0] == "200", "another service"
+    assert status(host, authority, "/version").split()[0] == "200", "another service"
     logged = [json.loads(line) for line in host.run("tail", "-n", "50", f"{GATEWAY_LOGS}/access.log").splitlines()]
     refused = [entry for entry in logged if entry["status"] == 429]
     assert {entry["client"] for entry in refused} == {CLIENT}
     # Another reload keeps what was counted.
     options["services"]["api"]["rate_limit"]["exempt"] = ["192.0.2.1"]
     routed(host, options)
-    assert status(host, "/api/version").split()[0] == "429"
+    assert status(host, authority, "/api/version").split()[0] == "429"
     options["services"]["api"]["rate_limit"]["exempt"] = [CLIENT]
     routed(host, options)
-    assert {status(host, "/api/version").split()[0] for _ in range(5)} == {"200"}
+    assert {status(host, authority, "/api/version").split()[0] for _ in range(5)} == {"200"}
 
 
 def test_maintenance_of_one_app_is_not_noticed_by_another(host: Host) -> None:
@@ -121,8 +118,9 @@ def test_maintenance_of_one_app_is_not_noticed_by_another(host: Host) -> None:
     assert report.failed == 0, report.describe()
 
 
-def test_a_trace_is_the_same_on_the_whole_way(host: Host) -> None:
-    curl(host, "/api/version?trace", "--header", f"traceparent: {TRACE}", "--header", "X-Request-ID: chosen-outside")
+def test_a_trace_is_the_same_on_the_whole_way(host: Host, authority: str) -> None:
+    chosen = ("--header", f"traceparent: {TRACE}", "--header", "X-Request-ID: chosen-outside")
+    outside.curl(host, authority, SITE, "/api/version?trace", *chosen)
 
     def entries() -> list[dict[str, Any]]:
         lines = host.run("tail", "-n", "50", f"{GATEWAY_LOGS}/access.log").splitlines()
@@ -143,6 +141,7 @@ def test_metrics_are_for_root_of_the_host(host: Host) -> None:
 def test_a_base_configuration_of_before_is_refused_before_anything_is_done(host: Host, options: dict[str, Any]) -> None:
     path = "/etc/daffathan/gateway/nginx.conf"
     known = "map $binary_remote_addr $gateway_client"
+    assert not rollout(host, second(host, "1.0.0"))["failed"]
     host.run("cp", path, "/root/nginx.conf")
     host.run("sed", "--in-place", f"s/{known}/{known}_of_another_name/", path)
     try:
@@ -150,5 +149,7 @@ def test_a_base_configuration_of_before_is_refused_before_anything_is_done(host:
         result = rollout(host, options)
         assert result["failed"] and "does not know $gateway_client" in result["msg"], result
         assert "Run role daffathan.platform.gateway again" in result["msg"]
+        removed = rollout(host, {"app": SECOND, "state": "absent"})
+        assert not removed["failed"] and removed["changed"], removed
     finally:
         host.run("cp", "/root/nginx.conf", path)
