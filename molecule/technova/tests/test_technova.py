@@ -141,10 +141,12 @@ def test_a_bad_canary_is_met_by_few_and_taken_away(system: Example) -> None:
 
 def test_the_digests_of_an_environment_are_a_release_of_another(system: Example, tmp_path: Path) -> None:
     """Here both are the same, which shows that the digests name what runs: nothing is left to do."""
-    release = tmp_path / "release.json"
-    system.must(str(PROJECT / "examples" / "technova" / "digests.yml"), app=APP, to=str(release))
+    release, digests = tmp_path / "release.yml", str(PROJECT / "examples" / "technova" / "digests.yml")
+    unknown = system.play(digests, app="nosuch", file=str(release))
+    assert unknown.rc != 0 and "nosuch has no live release" in unknown.output
+    system.must(digests, app=APP, file=str(release))
     assert release.read_text().count("@sha256:") == 2
-    result = system.must("deploy", "--extra-vars", f"@{release}")
+    result = system.must("deploy", "--extra-vars", f"@{release}", app=APP)
     assert result.changed(system.vps.name) == 0, result.output[-8000:]
 
 

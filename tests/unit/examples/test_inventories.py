@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -169,6 +170,46 @@ def test_compose_takes_what_runs_on_a_laptop(directory: Path) -> None:
         if "build" in service:
             build = service["build"]
             assert Path(build["context"], build.get("dockerfile", "Dockerfile")).is_file()
+
+
+def test_all_images_of_technova_are_built_with_their_arguments() -> None:
+    """By the commands of docs/getting-started.md."""
+    if not stores.unpacked():
+        pytest.skip(stores.MISSING)
+    directory, told = PROJECT / "examples" / "technova", (PROJECT / "docs/getting-started.md").read_text()
+    built = {}
+    for command in re.findall(r"^docker compose (.*)build --push$", told, re.MULTILINE):
+        for name, service in stores.compose(directory, *command.split(), TAG="1.1.0", SCHEMA="2")["services"].items():
+            if "build" in service:
+                built[name] = service["build"]["args"]
+    wanted = {"VERSION": "1.1.0"}
+    assert built == {"api": {**wanted, "SCHEMA": "2"}, "web": wanted, "pricing": wanted}
+
+
+def test_a_promoted_release_is_what_every_later_run_asks_for(tmp_path: Path) -> None:
+    copy = tmp_path / "mine"
+    shutil.copytree(PROJECT / "examples" / "technova", copy, symlinks=True)
+    directory = copy / "inventories" / "production"
+    _, look, write = yaml.safe_load((copy / "digests.yml").read_text())[0]["tasks"]
+    digest = "registry.test:5000/technova/api@sha256:" + "1" * 64
+    live = {"services": {"api": {"image": "registry.test:5000/technova/api:1.1.0", "digest": "sha256:" + "1" * 64}}}
+    for apps, found in (([{"live": live}], True), ([{"live": None}], False), ([], False)):
+        that = f"{{{{ {look['ansible.builtin.assert']['that']} }}}}"
+        assert templated(that, {"release": {"apps": apps}}) is found, apps
+    known = {"app": "technova", "to": "production", "playbook_dir": str(copy), "release": {"apps": [{"live": live}]}}
+    for name, value in write["vars"].items():
+        known[name] = templated(value, known)
+    file, text = (templated(write["ansible.builtin.copy"][key], known) for key in ("dest", "content"))
+    Path(file).write_text(text)
+    (values,) = hosts(Inventory(directory)).values()
+    found = {app["name"]: app["env"].get("API_IMAGE") for app in apps_of(values)}
+    assert found == {"technova": digest, "technova-pricing": None}
+
+
+def test_a_tag_that_is_to_stay_is_that_of_one_tenant() -> None:
+    (values,) = hosts(Inventory(PROJECT / "examples/daffathan-labs/inventories/production")).values()
+    tags = {app["name"]: app["env"]["TAG"] for app in apps_of({**values, "labs_tags": {"main": "1.0.0"}})}
+    assert tags == {"labs-main": "1.0.0", "labs-univ-pancasila": "univ-pancasila-latest"}
 
 
 @pytest.mark.parametrize("system", ["daffathan-labs", "micro-sayur", "technova"])
