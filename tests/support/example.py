@@ -7,12 +7,14 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from tests.support import outside
 from tests.support.ansible import PROJECT
 from tests.support.lab import Host, PlayResult, running
+from tests.support.scan import open_ports
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,22 @@ class Example:
     def ask(self, path: str, *arguments: str, site: str = "") -> Any:
         """The answer to a request from outside, which is JSON."""
         return json.loads(outside.curl(self.vps, self.authority, site or self.site, path, *arguments))
+
+    def sql(self, app: str, service: str, user: str, query: str) -> str:
+        """What psql prints for it, as the owner of the app's database."""
+        argv = ("docker", "exec", f"{app}-{service}-1", "psql", "-U", user, "-qAtc", query)
+        return self.vps.run(*argv).strip()
+
+    def open_ports(self) -> tuple[set[int], set[int]]:
+        """What the neighbour host reaches, over IPv4 and IPv6."""
+        with ThreadPoolExecutor() as pool:
+            four, six = pool.map(open_ports, (self.vps.address, self.vps.address6))
+        return four, six
+
+    def changed_by_a_second_run(self) -> int:
+        """By the second of two runs of site.yml; the first one may bring back what a test deployed otherwise."""
+        self.must("site")
+        return self.must("site").changed(self.vps.name)
 
     def send(self, path: str, body: object) -> Any:
         return self.ask(path, "--json", json.dumps(body))

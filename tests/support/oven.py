@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.support.lab import Host, inside
+from tests.support.lab import ATTACKER, Host, execute, inside
 from tests.support.rollout import ask
 
 APP = "oven"
@@ -68,19 +68,30 @@ class Answers(dict[str, int]):
 
 @contextlib.contextmanager
 def clients(
-    host: Host, *, domain: str = DOMAIN, path: str = "/api/version", rate: float = 40, slow: int = 0, body: str = ""
+    host: Host,
+    *,
+    domain: str = DOMAIN,
+    path: str = "/api/version",
+    rate: float = 40,
+    slow: int = 0,
+    body: str = "",
+    authority: str = "",
 ) -> Iterator[Answers]:
     """Somebody asks the app; every so many (`slow`) requests one takes a second. Nobody asks twice.
 
     :param body: JSON that is sent, with NUMBER in place of the number of the request; nothing is sent where it is empty
+    :param authority: certificate on the neighbour host (`outside.trust`), which then asks Caddy, by HTTPS; else the
+        gateway is asked, on the host itself
     """
     asking = f"/run/asking-{uuid.uuid4().hex}"
-    host.run("touch", asking)
-    argv = inside(host.name, "python3", "-c", ASKER.read_text(), domain, path, str(rate), str(slow), asking, body)
+    place = ATTACKER if authority else host.name
+    execute(place, "touch", asking)
+    asked = (domain, path, str(rate), str(slow), asking, body, *((host.address, authority) if authority else ()))
+    argv = inside(place, "python3", "-c", ASKER.read_text(), *asked)
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
     answers = Answers()
     try:
         yield answers
     finally:
-        host.run("rm", asking)
+        execute(place, "rm", asking)
         answers.update(json.loads(process.communicate(timeout=60)[0]))

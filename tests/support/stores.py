@@ -114,10 +114,9 @@ class Process:
             self.running = None
 
 
-def binaries(name: str) -> Path:
-    """The directory of a version of PostgreSQL, unpacked or installed."""
-    found = [path for base in (ROOT, Path("/")) for path in base.glob(f"usr/lib/postgresql/*/bin/{name}")]
-    return found[0].parent
+def binaries(pattern: str) -> Path:
+    """The directory of a program below /usr/lib, unpacked or installed."""
+    return next(path for base in (ROOT, Path("/")) for path in base.glob(f"usr/lib/{pattern}")).parent
 
 
 @contextmanager
@@ -129,7 +128,7 @@ def postgres(directory: Path, database: str) -> Iterator[int]:
     if os.geteuid() == 0:
         shutil.chown(data, NOBODY, NOBODY)
         as_nobody = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
-    programs, env = binaries("initdb"), environment(PGPASSWORD=PASSWORD)
+    programs, env = binaries("postgresql/*/bin/initdb"), environment(PGPASSWORD=PASSWORD)
     password = directory / "password"
     password.write_text(PASSWORD)
     password.chmod(0o644)
@@ -186,7 +185,7 @@ def rabbitmq(directory: Path, user: str) -> Iterator[Rabbit]:
         "disk_free_limit.absolute = 1MB\n"
     )
     (home / "enabled_plugins").write_text("[].\n")
-    programs = next(ROOT.glob("usr/lib/rabbitmq/lib/rabbitmq_server-*"))
+    programs = binaries("rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server")
     env = environment(
         HOME=str(home),
         RABBITMQ_CONFIG_FILE=str(config),
@@ -200,7 +199,7 @@ def rabbitmq(directory: Path, user: str) -> Iterator[Rabbit]:
         RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="-kernel inet_dist_use_interface {127,0,0,1} -start_epmd false",
         ERL_EPMD_PORT=str(free_port()),
     )
-    argv = [str(programs / "sbin" / "rabbitmq-server")]
+    argv = [str(programs / "rabbitmq-server")]
     server = Process("RabbitMQ", argv, lambda: listens(port), directory / "rabbitmq.log", env, cwd=home)
     server.start()
     try:

@@ -26,6 +26,8 @@ own="-o Dir::Cache=$directory/cache -o Dir::State::lists=$directory/state/lists 
     apt-get -qqy $own --no-install-recommends --download-only -o Debug::NoLocking=1 install $packages >/dev/null
 }
 for package in "$directory"/cache/archives/*.deb; do
+    # Of nothing that is to be fetched the pattern itself is left.
+    [ -e "$package" ] || continue
     dpkg-deb --extract "$package" "$directory/root"
 done
 # Erlang has the place it is installed at in its scripts.

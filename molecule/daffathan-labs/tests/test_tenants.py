@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -15,7 +14,6 @@ from tests.support.example import Example, example
 from tests.support.load import site_load
 from tests.support.oven import clients
 from tests.support.rollout import containers_of
-from tests.support.scan import open_ports
 
 MAIN, OTHER = "labs-main", "labs-univ-pancasila"
 SITES = {MAIN: "labs.example.test", OTHER: "univ-pancasila.labs.example.test"}
@@ -43,9 +41,7 @@ def running(system: Example, app: str) -> set[str]:
 
 
 def test_only_ssh_and_http_can_be_reached(system: Example) -> None:
-    with ThreadPoolExecutor() as pool:
-        four, six = pool.map(open_ports, (system.vps.address, system.vps.address6))
-    assert (four, six) == ({22, 80, 443}, {22, 80, 443})
+    assert system.open_ports() == ({22, 80, 443}, {22, 80, 443})
 
 
 @pytest.mark.parametrize(("app", "tag"), [(MAIN, "main-latest"), (OTHER, "univ-pancasila-latest")])
@@ -100,5 +96,4 @@ def test_one_tenant_is_restored_alone(system: Example) -> None:
 
 
 def test_a_second_run_changes_nothing(system: Example) -> None:
-    system.must("site")
-    assert system.must("site").changed(system.vps.name) == 0
+    assert system.changed_by_a_second_run() == 0

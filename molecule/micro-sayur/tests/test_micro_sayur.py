@@ -7,8 +7,9 @@
 from __future__ import annotations
 
 import json
+import re
 import time
-from concurrent.futures import ThreadPoolExecutor
+import uuid
 from typing import Any
 
 import pytest
@@ -16,7 +17,6 @@ import pytest
 from tests.support.example import Example, example
 from tests.support.lab import wait_until
 from tests.support.oven import clients
-from tests.support.scan import open_ports
 
 APP = SYSTEM = "micro-sayur"
 DOCUMENTED = "{{ playbook_dir }}/../examples/micro-sayur/as-documented/docker-compose.yml"
@@ -33,8 +33,7 @@ def sent(system: Example, to: str = "") -> list[dict[str, Any]]:
 
 
 def sql(system: Example, query: str) -> str:
-    argv = ("docker", "exec", f"{APP}-postgres-1", "psql", "-U", "micro_sayur", "-qAtc", query)
-    return system.vps.run(*argv).strip()
+    return system.sql(APP, "postgres", "micro_sayur", query)
 
 
 def versions(system: Example) -> set[str]:
@@ -45,9 +44,7 @@ def versions(system: Example) -> set[str]:
 
 
 def test_only_ssh_and_http_can_be_reached(system: Example) -> None:
-    with ThreadPoolExecutor() as pool:
-        four, six = pool.map(open_ports, (system.vps.address, system.vps.address6))
-    assert (four, six) == ({22, 80, 443}, {22, 80, 443})
+    assert system.open_ports() == ({22, 80, 443}, {22, 80, 443})
 
 
 def test_both_services_run_as_often_as_declared_without_rights(system: Example) -> None:
@@ -88,8 +85,15 @@ def test_nothing_is_lost_while_both_services_are_swapped(system: Example) -> Non
     known = {item["to"] for item in sent(system)}
     user = {"name": "swap NUMBER", "email": "swapNUMBER@example.test"}
     with (
-        clients(system.vps, domain=system.site, path="/users", rate=10) as reading,
-        clients(system.vps, domain=system.site, path="/users", rate=10, body=json.dumps(user)) as adding,
+        clients(system.vps, domain=system.site, path="/users", rate=10, authority=system.authority) as reading,
+        clients(
+            system.vps,
+            domain=system.site,
+            path="/users",
+            rate=10,
+            body=json.dumps(user),
+            authority=system.authority,
+        ) as adding,
     ):
         for tag in ("1.1.0", "1.0.0"):
             assert system.deploy(APP, tag).rc == 0
@@ -109,7 +113,7 @@ def test_a_broken_release_never_serves(system: Example, tag: str) -> None:
     with clients(system.vps, domain=system.site, path="/users", rate=10) as asking:
         result = system.play("deploy", app=APP, app_env={"TAG": tag}, app_start_timeout=15)
     assert result.rc != 0
-    assert "-service" in result.output
+    assert re.search(r"service (user|notification)-service: ", result.output), result.output[-8000:]
     assert asking.failed() == {}
     assert versions(system) == before
 
@@ -123,20 +127,21 @@ def test_a_broker_that_restarts_costs_no_event(system: Example) -> None:
 
 def test_a_restore_brings_the_users_back(system: Example) -> None:
     """The drill: its two figures are printed, for the README."""
+    system.send("/users", {"name": "kept", "email": f"{uuid.uuid4().hex}@example.test"})
     system.must("backup", app=APP)
     begun = time.monotonic()
     count = int(sql(system, "SELECT count(*) FROM users"))
-    assert count > 100
+    assert count > 0
     sql(system, "TRUNCATE users")
     assert system.ask("/users") == []
     system.must("restore", app=APP, confirm=APP)
     seconds = time.monotonic() - begun
     assert int(sql(system, "SELECT count(*) FROM users")) == count
     status = json.loads(system.vps.run("daffathan-backup", "status", "--json"))
-    print(f"\nRTO {seconds:.0f} s; what the schedule can lose: {json.dumps(status['apps'][APP].get('objectives'))}")
-    assert seconds < 4 * 3600
+    objectives = status["apps"][APP]["objectives"]
+    print(f"\nRTO {seconds:.0f} s; what the schedule can lose: {json.dumps(objectives)}")
+    assert objectives["rpo_met"] and objectives["rpo_worst"] <= 3600
 
 
 def test_a_second_run_changes_nothing(system: Example) -> None:
-    system.must("site")
-    assert system.must("site").changed(system.vps.name) == 0
+    assert system.changed_by_a_second_run() == 0

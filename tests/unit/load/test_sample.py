@@ -25,16 +25,11 @@ import pytest
 
 from tests.load import Load, LoadError
 from tests.support.certificates import Authority
+from tests.support.stores import free_port
 from tests.unit.load.server import Loader, Server
 
 PROJECT = Path(__file__).resolve().parents[3]
 APP = PROJECT / "examples" / "daffathan-labs" / "service" / "app.py"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager
