@@ -13,6 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.support.namespaces import apart
 from tests.unit.roles.caddy.acme import ADDRESSES, PROJECT
 
 # Ports and names of its own: neither is taken, nor seen, by anybody else on this machine.
@@ -22,8 +23,7 @@ INSIDE = 'ip link set lo up && mount --bind "$1/hosts" /etc/hosts && exec "$2" -
 def test_a_certificate_is_issued_and_renewed_without_a_failed_request() -> None:
     with tempfile.TemporaryDirectory(prefix="acme-") as directory:
         Path(directory, "hosts").write_text("".join(f"{address} {name}\n" for name, address in ADDRESSES.items()))
-        own = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-        argv = ["unshare", *own, "--net", "--mount", "sh", "-c", INSIDE, "sh", directory, sys.executable]
+        argv = apart("sh", "-c", INSIDE, "sh", directory, sys.executable, mounts=True)
         search = os.pathsep.join((str(PROJECT), str(PROJECT / ".collections")))
         done = subprocess.run(
             argv,

@@ -36,6 +36,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.option
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.split import Split
 from yarl import URL
 
+from tests.support.namespaces import apart, beside
 from tests.unit.plugins.module_utils.rollout.models import release
 from tests.unit.roles.caddy import served as behind
 
@@ -65,7 +66,7 @@ class Network:
         self._channel, theirs = socket.socketpair()
         prepare = 'ip link set lo up && ip address add 10.9.0.1/24 dev lo && exec "$@"'
         self._process = subprocess.Popen(
-            ["unshare", "--net", "sh", "-ec", prepare, "sh", sys.executable, "-c", INSIDE] + [str(theirs.fileno())],
+            apart("sh", "-ec", prepare, "sh", sys.executable, "-c", INSIDE, str(theirs.fileno())),
             pass_fds=[theirs.fileno()],
         )
         theirs.close()
@@ -77,7 +78,7 @@ class Network:
 
     def command(self, *argv: str) -> list[str]:
         """What starts a process in it."""
-        return ["nsenter", "--net", "--target", str(self._process.pid), *argv]
+        return beside(self._process.pid, *argv)
 
     def close(self) -> None:
         self._channel.close()
