@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout import
     describe,
     gateway,
     limits,
+    plan,
     routing,
     streams,
 )
@@ -22,13 +24,15 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.claims
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.gateway import generation, releases_of
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import App, InputError, Service
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.options import parse_app
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.serving import Maintenance
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.serving import Maintenance, Serving
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.serving_options import problems
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import State, loads
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.unit.plugins.module_utils.rollout.apps import CANARIES, canaries
 from tests.unit.plugins.module_utils.rollout.models import SERVED, options, release, service
+from tests.unit.plugins.module_utils.rollout.runs import MANUAL, planned, world_after
 
 # What is wrong: its options, and what the message has to name: the option, the value, the remedy.
 BAD: list[tuple[str, dict[str, Any], list[str]]] = [
@@ -317,3 +321,23 @@ def test_plan_names_how_a_service_is_served() -> None:
         "serving: api: max_body_size: 20m",
         "serving: api: read_timeout: 30",
     ]
+
+
+def test_what_cannot_change_beside_a_canary_is_told() -> None:
+    first = planned(canaries(1), CANARIES)
+    state = loads("labs", world_after(first, planned(canaries(2), CANARIES, canary=MANUAL)).state)
+    closed = replace(
+        CANARIES,
+        services=tuple(replace(each, serving=Serving(maintenance=Maintenance())) for each in CANARIES.services),
+    )
+
+    def said(app: App, number: int) -> list[str]:
+        return plan.put_off(state, plan.Desired(app, canaries(number).hash, None, {}, {}, MANUAL))
+
+    assert said(CANARIES, 2) == []
+    (warning,) = said(closed, 2)
+    for word in ("maintenance of labs", f"canary {canaries(2).id}", "Deploy again"):
+        assert word in warning
+    # Another version takes the canary away, and brings its route along.
+    assert said(closed, 3) == []
+    assert plan.put_off(loads("labs", world_after(first).state), plan.Desired(closed, "x", None, {}, {}, MANUAL)) == []

@@ -22,7 +22,6 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model 
     Release,
     RolloutError,
 )
-from ansible_collections.daffathan.platform.plugins.module_utils._rollout.serving import Maintenance, Serving
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.state import State, loads
 
 from tests.unit.plugins.module_utils.rollout.apps import CANARIES, JOBS
@@ -271,25 +270,6 @@ def test_the_plan_names_the_steps() -> None:
     current = current_of(Driver(world), loads("labs", world.state))
     (operation,) = plan.plan_present(current, plan.Desired(CANARIES, release(2).hash, None, {}, {}, MANUAL))
     assert operation.text == f"replace {release(1).id} in steps: 10 % until it is promoted, 50 % for 10 s, then all"
-
-
-def test_what_cannot_change_beside_a_canary_is_told() -> None:
-    state = loads("labs", world_after(FIRST, present(release(2), MANUAL)).state)
-    closed = replace(
-        CANARIES,
-        services=tuple(replace(each, serving=Serving(maintenance=Maintenance())) for each in CANARIES.services),
-    )
-
-    def said(app: App, number: int) -> list[str]:
-        return plan.put_off(state, plan.Desired(app, release(number).hash, None, {}, {}, MANUAL))
-
-    assert said(CANARIES, 2) == []
-    (warning,) = said(closed, 2)
-    for word in ("maintenance of labs", f"canary {release(2).id}", "Deploy again"):
-        assert word in warning
-    # Another version takes the canary away, and brings its route along.
-    assert said(closed, 3) == []
-    assert plan.put_off(loads("labs", world_after(FIRST).state), plan.Desired(closed, "x", None, {}, {}, MANUAL)) == []
 
 
 SCENARIOS: dict[str, tuple[list[Run], Run, int]] = {
