@@ -21,10 +21,11 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.progre
 ESTABLISHED = "01"
 FAMILIES = {"tcp": "sockstat", "tcp6": "sockstat6"}
 PAUSE = 0.1
-# For so long after the switch nobody looks: the gateway has just been reloaded, and the service needs the processor.
+# For so long after the switch nobody looks: the gateway has just been reloaded, and the service needs the processor;
+# most connections end by themselves meanwhile, each of which would make for another look.
 # Together with the time that follows it is longer than any request the gateway took before the switch can be on its
 # way without a connection to the app, and puts off the end of containers, which is work for the host as well.
-SETTLE = 0.7
+SETTLE = 1.0
 QUIET = 0.5
 # An end and a begin at the same time leave the number of sockets as it was.
 AGAIN = 2.0
@@ -109,20 +110,25 @@ def wait_drained(
 
 def in_use(pid: int) -> int | None:
     """How many TCP sockets there are in the network namespace of a process, in any direction; None: it ended."""
-    found = []
-    for family, name in FAMILIES.items():
-        # Where the host knows no IPv6 there is none of the second.
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            with open(f"/proc/{pid}/net/{name}", encoding="ascii") as handle:
-                lines = [line.split() for line in handle]
-            found += [int(fields[2]) for fields in lines if fields[:2] == [f"{family.upper()}:", "inuse"]]
+    found = [count for count in (_in_use(pid, family) for family in FAMILIES) if count is not None]
     return sum(found) if found else None
+
+
+def _in_use(pid: int, family: str) -> int | None:
+    counter, path = f"{family.upper()}:", f"/proc/{pid}/net/{FAMILIES[family]}"
+    # Where the host knows no IPv6 there is none of the second.
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError), open(path, encoding="ascii") as handle:
+        for fields in map(str.split, handle):
+            if fields[:2] == [counter, "inuse"]:
+                return int(fields[2])
+    return None
 
 
 def holders(pid: int, port: int) -> list[str]:
     """The addresses behind the connections from elsewhere to a port in the network namespace of a process."""
     found = []
-    for family in FAMILIES:
+    # A walk goes through the sockets of all, also where there are none to be found.
+    for family in [each for each in FAMILIES if _in_use(pid, each) != 0]:
         for local, remote, state in _sockets(f"/proc/{pid}/net/{family}"):
             if state == ESTABLISHED and int(local.rsplit(":", 1)[1], 16) == port and not _is_loopback(remote):
                 found.append(_address(remote))

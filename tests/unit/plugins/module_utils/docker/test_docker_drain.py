@@ -10,6 +10,7 @@ had otherwise.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from types import SimpleNamespace
@@ -21,6 +22,15 @@ from ansible_collections.daffathan.platform.plugins.module_utils._docker.process
 
 GATEWAY, OTHER = "10.0.0.1", "10.0.0.9"
 GONE = Process(0, "never")
+
+
+def own_address(family: socket.AddressFamily) -> str | None:
+    """An address of this machine that others could reach; nothing is sent to find it."""
+    elsewhere = "192.0.2.1" if family == socket.AF_INET else "2001:db8::1"
+    with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as one:
+        one.connect((elsewhere, 9))
+        return str(one.getsockname()[0])
+    return None
 
 
 class Kernel:
@@ -40,7 +50,7 @@ class Kernel:
         return self._at()[2]
 
     def sleep(self, seconds: float) -> None:
-        self.now += seconds
+        self.now = round(self.now + seconds, 6)
 
 
 def drained(monkeypatch: pytest.MonkeyPatch, kernel: Kernel, *, limit: float = 30, workers: Any = ()) -> dict[str, Any]:
@@ -56,33 +66,33 @@ def test_nobody_looks_while_the_gateway_turns_to_the_other_release(monkeypatch: 
     kernel = Kernel((0, 1, []))
     assert drained(monkeypatch, kernel)["by"] == "connections"
     # Once to find none, and once to be sure.
-    assert kernel.walks == [0.7, 1.2]
+    assert kernel.walks == [1.0, 1.5]
 
 
 def test_connections_are_looked_for_when_their_number_may_have_changed(monkeypatch: pytest.MonkeyPatch) -> None:
-    kernel = Kernel((0, 3, [GATEWAY, GATEWAY]), (1.5, 2, [GATEWAY]), (1.7, 1, []))
+    kernel = Kernel((0, 3, [GATEWAY, GATEWAY]), (1.8, 2, [GATEWAY]), (2.0, 1, []))
     found = drained(monkeypatch, kernel)
     assert found == {"by": "connections", "ms": found["ms"], "open": 0, "forced": False}
-    assert kernel.walks == [0.7, 1.5, 1.7, 2.2]
+    assert kernel.walks == [1.0, 1.8, 2.0, 2.5]
 
 
 def test_an_end_and_a_begin_at_once_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     # The gateway's connection ends in the moment in which the service opens one of its own: as many as before.
-    kernel = Kernel((0, 2, [GATEWAY]), (1.5, 2, []))
+    kernel = Kernel((0, 2, [GATEWAY]), (1.8, 2, []))
     assert drained(monkeypatch, kernel)["by"] == "connections"
-    assert kernel.walks == [0.7, 2.7, 3.2]
+    assert kernel.walks == [1.0, 3.0, 3.5]
 
 
 def test_a_connection_that_came_unnoticed_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    kernel = Kernel((0, 2, []), (0.9, 2, [OTHER]), (1.8, 1, []))
+    kernel = Kernel((0, 2, []), (1.2, 2, [OTHER]), (2.1, 1, []))
     assert drained(monkeypatch, kernel)["by"] == "connections"
-    assert kernel.walks == [0.7, 1.2, 1.8, 2.3]
+    assert kernel.walks == [1.0, 1.5, 2.1, 2.6]
 
 
 def test_where_the_kernel_does_not_count_each_time_is_looked(monkeypatch: pytest.MonkeyPatch) -> None:
     kernel = Kernel((0, None, []))
     assert drained(monkeypatch, kernel)["by"] == "connections"
-    assert kernel.walks == [0.7, 0.8, 0.9, 1.0, 1.1, 1.2]
+    assert kernel.walks == [1.0, 1.1, 1.2, 1.3, 1.4, 1.5]
 
 
 @pytest.mark.parametrize("limit", [0, 0.3, 5])
@@ -107,6 +117,26 @@ def test_the_kernel_counts_the_sockets_of_both_families() -> None:
         for entry in opened:
             entry.close()
         assert before is not None and found is not None and found - before > 100
+
+
+def test_a_family_without_sockets_is_not_walked_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    walked: list[str] = []
+    monkeypatch.setattr(drain, "_in_use", lambda _pid, family: {"tcp": 0, "tcp6": 2}[family])
+    monkeypatch.setattr(drain, "_sockets", lambda path: walked.append(path) or iter(()))
+    drain.holders(7, 3000)
+    assert walked == ["/proc/7/net/tcp6"]
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_a_connection_from_elsewhere_is_found_in_its_family(family: socket.AddressFamily) -> None:
+    address = own_address(family)
+    if address is None:
+        pytest.skip("this machine has no address of the family but the loopback's")
+    with socket.create_server((address, 0), family=family) as server:
+        port = server.getsockname()[1]
+        assert drain.holders(os.getpid(), port) == []
+        with socket.create_connection((address, port)):
+            assert drain.holders(os.getpid(), port) == [address]
 
 
 def test_a_process_that_ended_has_no_sockets() -> None:
