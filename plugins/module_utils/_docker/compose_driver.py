@@ -272,8 +272,8 @@ class ComposeDriver:
     def keep(self, release: Release, always: bool) -> None:
         self.containers.keep(release, always)
 
-    def rehearse(self, release: Release, route: Route) -> None:
-        self.gateway.test_candidate(self._configuration(release, route))
+    def rehearse(self, release: Release, route: Route, split: Split | None = None) -> None:
+        self.gateway.test_candidate(self._configuration(release, route, split))
 
     def shift(self, release: Release, route: Route, split: Split | None = None) -> str:
         text = self._configuration(release, route, split)

@@ -104,8 +104,8 @@ class Driver(Protocol):
     def keep(self, release: Release, always: bool) -> None:
         """Whether the containers come back by themselves after a crash or a reboot. Raises where one to keep ended."""
 
-    def rehearse(self, release: Release, route: Route) -> None:
-        """Have the gateway test the configuration that a later `shift` to the release would load, and load nothing."""
+    def rehearse(self, release: Release, route: Route, split: Split | None = None) -> None:
+        """Have the gateway test what a later `shift` will load, so that this need not; load nothing."""
 
     def shift(self, release: Release, route: Route, split: Split | None = None) -> str:
         """Let the gateway load a configuration that names the release, and a canary; the generation it was given."""

@@ -93,6 +93,7 @@ class Rollout:
         held = Hold(self.context.keep, self.context.keep_warm) if hold else None
         state = replace(self.driver.load(), candidate=candidate, next_route=route, phase="start", bake=bake, hold=held)
         state = self.context.save(state)
+        trial = None if canary is None else Trial(canary, keep=self.context.keep, keep_warm=self.context.keep_warm)
         with self._undo.on_failure(state, candidate):
             if candidate.jobs:
                 state = self.jobs.before_start(state, candidate)
@@ -101,14 +102,15 @@ class Rollout:
                 self.driver.start(selection.beside(candidate, workers=False))
                 # While they get ready; behind that, every moment counts in which users meet the old release.
                 self.driver.rehearse(candidate, route)
+                if trial is not None:
+                    self.steps.rehearse(replace(state, trial=trial))
             self._ready(candidate)
-            if canary is None and not hold:
+            if trial is None and not hold:
                 state = self._switch.run(state, candidate, route, self.driver.start)
             else:
                 # What may have to wait is taken up again after a reboot.
                 self.driver.keep(selection.beside(candidate, workers=False), True)
-        if canary is not None:
-            trial = Trial(canary, keep=self.context.keep, keep_warm=self.context.keep_warm)
+        if trial is not None:
             state = self.context.save(replace(state, phase="canary", trial=trial))
             return state if hold else self._try(state, candidate, route)
         return self.context.save(replace(state, phase="prepared")) if hold else self._deployed(state)

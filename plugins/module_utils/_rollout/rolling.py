@@ -78,26 +78,32 @@ class Rolling:
     ) -> Release:
         before = live.services.get(name)
         old = before.addresses if before is not None and before.port is not None else ()
-        for step in steps(old, service.addresses, service.surge, service.unavailable):
+        order = list(steps(old, service.addresses, service.surge, service.unavailable))
+        for number, step in enumerate(order):
             with self.journal.step("roll", release=part.id, leave=list(step.leave), come=list(step.come)):
                 if step.leave:
-                    mixed = self._shift(mixed, route, name, [a for a in _addresses(mixed, name) if a not in step.leave])
+                    mixed = left_by(mixed, name, step.leave)
+                    self._shift(mixed, route)
                     self._end(live.at(name, step.leave))
                 if step.come:
                     come = part.at(name, step.come)
                     start(come)
+                    joined = joined_by(mixed, name, step.come) if old else mixed
+                    if old:
+                        # While they get ready: a test takes a good part of a core, and would at the switch.
+                        self.driver.rehearse(joined, route)
+                        if order[number + 1 :] and order[number + 1].leave:
+                            self.driver.rehearse(left_by(joined, name, order[number + 1].leave), route)
                     self.driver.ready(come)
                     # Before the gateway names it: after a reboot, what the gateway names has to come back.
                     self.driver.keep(come, True)
                     if old:
-                        mixed = self._shift(mixed, route, name, [*_addresses(mixed, name), *step.come])
+                        self._shift(joined, route)
+                    mixed = joined
         return mixed
 
-    def _shift(self, mixed: Release, route: Route, name: str, addresses: Sequence[str]) -> Release:
-        service = replace(mixed.services[name], addresses=tuple(addresses))
-        mixed = replace(mixed, services={**mixed.services, name: service})
+    def _shift(self, mixed: Release, route: Route) -> None:
         self.driver.fence(self.driver.shift(mixed, route))
-        return mixed
 
     def _end(self, part: Release) -> None:
         self.driver.drain(part)
@@ -105,5 +111,16 @@ class Rolling:
         self.driver.stop(part)
 
 
-def _addresses(release: Release, name: str) -> tuple[str, ...]:
-    return release.services[name].addresses
+def left_by(release: Release, name: str, addresses: Sequence[str]) -> Release:
+    """The release as the gateway meets it once some containers of a service have left."""
+    return _at(release, name, [each for each in release.services[name].addresses if each not in addresses])
+
+
+def joined_by(release: Release, name: str, addresses: Sequence[str]) -> Release:
+    """The release as the gateway meets it once more containers of a service have come."""
+    return _at(release, name, [*release.services[name].addresses, *addresses])
+
+
+def _at(release: Release, name: str, addresses: Sequence[str]) -> Release:
+    service = replace(release.services[name], addresses=tuple(addresses))
+    return replace(release, services={**release.services, name: service})

@@ -76,11 +76,19 @@ class Steps:
                 self.driver.fence(self.driver.shift(parts.live, parts.route, split_of(state)))
             state = self._save(state, since=self.context.now().isoformat())
             with self.journal.phase("canary"):
-                why = self._watch(parts_of(state), step)
+                why = self._watch(state, step)
             if why is not None:
                 self.journal.write("pause", "canary", release=parts.candidate.id, weight=step.weight, why=why)
                 return self._save(state, paused=why)
             state = self._save(state, step=parts.trial.step + 1)
+
+    def rehearse(self, state: State) -> None:
+        """Have the gateway test what the step of the state will load; behind the last one, what the switch will."""
+        parts = parts_of(state)
+        if parts.trial.step < len(parts.policy.steps):
+            self.driver.rehearse(parts.live, parts.route, split_of(state))
+        elif state.next_route is not None:
+            self.driver.rehearse(parts.candidate, state.next_route)
 
     def promote(self, state: State) -> State:
         """Past the step at which the canary waits, unless what it answered meanwhile speaks against it."""
@@ -92,9 +100,11 @@ class Steps:
     def _save(self, state: State, **changes: Any) -> State:
         return self.context.save(replace(state, trial=replace(parts_of(state).trial, **changes)))
 
-    def _watch(self, parts: Parts, step: Step) -> str | None:
+    def _watch(self, state: State, step: Step) -> str | None:
         """Why the canary has to wait for a person after the step; None when it may go on."""
+        parts = parts_of(state)
         policy = parts.policy
+        following: State | None = replace(state, trial=replace(parts.trial, step=parts.trial.step + 1))
         # Without somebody to look at it, a step that waits for a person is looked at until it is known to be good.
         least = step.pause or 0
         longest = least + (policy.max_wait if policy.analysis is not None else 0)
@@ -117,6 +127,10 @@ class Steps:
             left = longest - passed if passed >= least else least - passed
             self.journal.progress.waits(_waiting, parts, step, left, verdict)
             self.context.sleep(max(0.0, min(pause, left)))
+            if following is not None:
+                # While users are watched anyway: a test takes a good part of a core, and would at the switch.
+                self.rehearse(following)
+                following = None
 
     def _look(self, parts: Parts, *, over: bool) -> Verdict:
         """What is known of the canary since the step began."""

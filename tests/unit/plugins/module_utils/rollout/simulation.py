@@ -171,6 +171,9 @@ class Driver:
         # Requests per second of each release, and what part of them fails.
         self.rps = 10.0
         self.error_rate: dict[str, float] = {}
+        # Configurations that the gateway was asked to test, and that it loaded without having been asked before.
+        self.tested: set[str] = set()
+        self.untested: list[str] = []
 
     def now(self) -> datetime:
         return datetime(2026, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=self.world.time + self.world.clock_set)
@@ -319,14 +322,16 @@ class Driver:
                 raise RolloutError(f"{container.service} of {release.id} has ended")
         self.effect("kept")
 
-    def rehearse(self, release: Release, route: Route) -> None:
-        render(app_of("labs", route, release), release, NETWORK.gateway)
+    def rehearse(self, release: Release, route: Route, split: Split | None = None) -> None:
+        self.tested.add(render(app_of("labs", route, release), release, NETWORK.gateway, split))
         self.effect("rehearse")
 
     def shift(self, release: Release, route: Route, split: Split | None = None) -> str:
         text = render(app_of("labs", route, release), release, NETWORK.gateway, split)
         if split is not None:
             self.world.shares.append((split.candidate.id, split.weight))
+        if text not in self.tested:
+            self.untested.append(text)
         self.effect("test")
         self._load(text)
         return str(generation(text))

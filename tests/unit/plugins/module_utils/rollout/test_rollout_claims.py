@@ -89,3 +89,20 @@ def test_the_gateway_is_asked_before_anything_is_written(
     with pytest.raises(RolloutError, match=said):
         nginx.Gateway(None, "b").test_candidate(later)  # type: ignore[arg-type]
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_what_nginx_has_taken_is_not_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nginx, "DIRECTORY", str(tmp_path))
+    for kind in nginx.KINDS:
+        (tmp_path / kind).mkdir()
+    includes = (f"include {nginx.INSIDE}/{kind}/*.conf;" for kind in nginx.KINDS)
+    (tmp_path / "nginx.conf").write_text("\n".join(includes))
+    gateway, asked = nginx.Gateway(None, "b"), []  # type: ignore[arg-type]
+    monkeypatch.setattr(gateway, "_nginx_test", asked.append)
+    for number in (3000, 3001, 3000, 3001):
+        gateway.test_candidate(text("b", number))
+    assert len(asked) == 2
+    # Another app's file is another configuration.
+    nginx._write("a", text("a", 3000))
+    gateway.test_candidate(text("b", 3000))
+    assert len(asked) == 3

@@ -70,6 +70,13 @@ def test_gateway_never_has_fewer_than_there_are_replicas() -> None:
     assert assert_settled(world).live == rolling(2)
 
 
+def test_each_configuration_is_tested_while_containers_get_ready() -> None:
+    driver = Driver(world_after(present(rolling(1))))
+    present(rolling(2))(driver)
+    assert assert_settled(driver.world).live == rolling(2)
+    assert driver.untested == []
+
+
 @pytest.mark.parametrize("step", ["start", "ready", "loaded", "fence", "drain", "stopped"])
 def test_failure_in_the_middle_brings_all_old_ones_back(step: str) -> None:
     world = world_after(present(rolling(1)))

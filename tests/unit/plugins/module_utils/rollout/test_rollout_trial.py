@@ -79,6 +79,14 @@ def assert_never_sent_back(world: World) -> None:
 FIRST = present(release(1))
 
 
+def test_each_configuration_is_tested_before_its_time() -> None:
+    world = world_after(FIRST)
+    driver = Driver(world)
+    present(release(2))(driver)
+    assert live(world) == release(2).id and len(world.shares) > 1
+    assert driver.untested == []
+
+
 def test_a_healthy_canary_goes_through_its_steps_and_serves() -> None:
     world = world_after(FIRST)
     present(release(2))(Driver(world))
