@@ -13,6 +13,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Collection, Mapping
+from datetime import datetime
 from typing import Any
 
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine import SDK_ERRORS, Engine
@@ -34,6 +35,8 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.progre
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.readiness import Flapping, Readiness
 
 LOG_LINES = 20
+# So many are looked through for the last ones of a container before it was started again.
+SEARCHED_LINES = 2000
 # What an exit status tells by itself.
 MEANING = {
     126: "which says that its command cannot be executed (is the image for this architecture?)",
@@ -62,13 +65,33 @@ def fine(container: Any) -> bool:
     return completed(container) or (container.status == "running" and health_of(container) in (None, "healthy"))
 
 
-def last_words(container: Any) -> str:
-    """The end of a container's log, for an error message."""
+def last_words(container: Any, *, again: bool = False) -> str:
+    """The end of a container's log, for an error message. :param again: what it said before it was started again"""
     try:
-        text = container.logs(tail=LOG_LINES).decode("utf-8", "replace").strip()
+        text = _before(container, container.attrs["State"]["StartedAt"]) if again else _tail(container)
     except Exception as error:
         text = f"(no log: {error})"
     return f"\nLast lines of {container.name}:\n{text or '(it printed nothing)'}"
+
+
+def _tail(container: Any) -> str:
+    return str(container.logs(tail=LOG_LINES).decode("utf-8", "replace").strip())
+
+
+def _before(container: Any, started: str) -> str:
+    """The last lines of before a time as the engine writes it."""
+    second, nanoseconds = _parts_of(started)
+    # Whole seconds are all that older versions of the SDK take.
+    until = int(datetime.fromisoformat(f"{second}+00:00").timestamp()) + 1
+    said = container.logs(tail=SEARCHED_LINES, until=until, timestamps=True).decode("utf-8", "replace")
+    lines = [line.split(" ", 1) for line in said.splitlines()]
+    return "\n".join([line[-1] for line in lines if _parts_of(line[0]) < (second, nanoseconds)][-LOG_LINES:]).strip()
+
+
+def _parts_of(at: str) -> tuple[str, str]:
+    """What can be compared. The engine leaves out the zeros at the end of a fraction."""
+    second, fraction = f"{at.rstrip('Z')}.".split(".")[:2]
+    return second, fraction.ljust(9, "0")
 
 
 def wait_ready(
@@ -178,7 +201,7 @@ def unwell(engine: Engine, containers: Collection[Any], release: Release, host: 
         if again:
             raise RolloutError(
                 f"service {name}: its container ended after the switch and was started again ({again}). Its last lines "
-                f"tell why; correct that and deploy again.{last_words(container)}"
+                f"tell why; correct that and deploy again.{last_words(container, again=True)}"
             )
         reason = _not_ready(container, release.services[name], host)
         ill = ill or (Ill(name, reason) if reason else None)
