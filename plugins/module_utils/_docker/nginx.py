@@ -28,7 +28,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._common.files i
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine import Engine
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.log_files import ERROR_LOG
-from ansible_collections.daffathan.platform.plugins.module_utils._docker.process import Process, stat
+from ansible_collections.daffathan.platform.plugins.module_utils._docker.process import Process, process, stat
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.reloads import Queue
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import streams
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.claims import check_claims
@@ -85,6 +85,7 @@ class Gateway:
         self.queue = Queue()
         self._lock = FileLock(LOCK, timeout=LOCK_TIMEOUT, holder=f"the rollout of {app}, process {os.getpid()}")
         self._tested: set[str] = set()
+        self._master: Process | None = None
 
     def container(self, patience: float = PATIENCE) -> Any:
         """The container, which runs. :param patience: seconds to wait for one that has ended to be started again"""
@@ -100,6 +101,9 @@ class Gateway:
                 "daffathan.platform.gateway first"
                 f"{'' if container is None else f'; `docker logs {GATEWAY}` and {ERROR_LOG} tell why it ended'}."
             )
+        # 0 is that of one that ends this moment.
+        pid = int(container.attrs["State"]["Pid"])
+        self._master = process(pid) if pid else None
         return container
 
     def check_base(self, *, tcp: bool) -> None:
@@ -183,7 +187,7 @@ class Gateway:
                     raise RolloutError(HELD.format(error)) from error
 
     def _load(self, text: str | None, patience: float = PATIENCE) -> list[Process]:
-        container = self.container(patience)
+        self._running(patience)
         wanted = {self.app: text}
         if text is None:
             self._remove_candidate()
@@ -202,17 +206,24 @@ class Gateway:
         for app, content in wanted.items():
             if content != _read(app):
                 _write(app, content)
-        self.engine.reload(container)
-        master = int(container.attrs["State"]["Pid"])
-        workers = _children(master)
-        # One that has ended meanwhile reads the files when it starts; 0 would mean this process and its relatives.
-        if master:
-            # Not through the engine: it takes any signal it sends for a stop by hand, and then does not start
-            # an `unless-stopped` container after the next boot.
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(master, signal.SIGHUP)
+        master = self._running(patience)
+        workers = _children(master.pid)
+        # Not through the engine: it takes any signal it sends for a stop by hand, and then does not start an
+        # `unless-stopped` container after the next boot. One that has ended meanwhile reads the files when it starts.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(master.pid, signal.SIGHUP)
         self.queue.grant(others, workers)
         return workers
+
+    def _running(self, patience: float) -> Process:
+        """The first process of nginx. Where that is known the engine is not asked: it would work beside requests."""
+        deadline = time.monotonic() + patience
+        while self._master is None or not self._master.alive():
+            if time.monotonic() > deadline:
+                raise NoGateway(f"gateway: the process of the container {GATEWAY} is gone. Run the same command again.")
+            self.container(max(deadline - time.monotonic(), 0))
+            time.sleep(0.01)
+        return self._master
 
     def _base(self) -> str:
         base = read_text(f"{DIRECTORY}/nginx.conf")
@@ -306,7 +317,7 @@ class Gateway:
 def _children(master: int) -> list[Process]:
     """The workers of an nginx, seen from the host."""
     found = []
-    for entry in os.listdir("/proc") if master else []:
+    for entry in os.listdir("/proc"):
         fields = stat(int(entry)) if entry.isdigit() else None
         if fields is not None and fields[1] == str(master):
             found.append(Process(int(entry), fields[19]))
