@@ -14,6 +14,7 @@ import json
 import socket
 import ssl
 import struct
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -45,6 +46,8 @@ class Server:
 
     behaviours: dict[str, Behaviour] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
+    # Events and messages, by path.
+    sent: Counter[str] = field(default_factory=Counter)
     version: str = "1.0.0"
     connections: int = 0
     port: int = 0
@@ -123,6 +126,7 @@ def stream(events: int, end: bytes | None = b"0\r\n\r\n") -> Behaviour:
             data = f"data: {json.dumps({'count': count, 'version': server.version})}\n\n".encode()
             writer.write(b"%x\r\n%s\r\n" % (len(data), data))
             await writer.drain()
+            server.sent[request.path] += 1
             await asyncio.sleep(0.03)
         writer.write(b"ff\r\ndata: half" if end is None else end)
         raise Hangup
@@ -161,6 +165,7 @@ def websocket(messages: int, close: int | None = 1001, garble: bool = False) -> 
             if opcode != 1:
                 raise Hangup
             writer.write(frame(1, b"garbled" if garble else data))
+            server.sent[request.path] += 1
         if close is not None:
             writer.write(frame(8, struct.pack("!H", close)))
             with contextlib.suppress(asyncio.IncompleteReadError):

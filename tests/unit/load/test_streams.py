@@ -61,7 +61,7 @@ async def reset_socket(server: Server, request: Request, reader: Any, writer: An
 
 @pytest.mark.parametrize("behaviour", [stream(5), stream(1)])
 def test_a_proper_end_of_events_is_ended(load: Loader, behaviour: Behaviour) -> None:
-    report = load(Server({"/stream": first(behaviour, stream(10**6))}))
+    report = load(Server({"/stream": first(behaviour, stream(10**6))}), sent={"/stream": 10})
     assert report.passed, report.describe()
     sse = report.streams["sse"]
     assert (sse["ended"], sse["failed"], sse["connections"]) == (1, {}, 2)
@@ -81,7 +81,7 @@ def test_a_proper_end_of_events_is_ended(load: Loader, behaviour: Behaviour) -> 
     ],
 )
 def test_a_cut_of_events_is_a_failure(load: Loader, behaviour: Behaviour, kind: str) -> None:
-    report = load(Server({"/stream": first(behaviour, stream(10**6))}))
+    report = load(Server({"/stream": first(behaviour, stream(10**6))}), sent={"/stream": 15})
     assert report.streams["sse"]["failed"] == {kind: 1}, report.describe()
     assert report.streams["sse"]["ended"] == 0
     assert report.streams["sse"]["messages"] > 3, "no new connection after the failure"
@@ -90,7 +90,7 @@ def test_a_cut_of_events_is_a_failure(load: Loader, behaviour: Behaviour, kind: 
 
 
 def test_a_return_that_fails_is_a_failure(load: Loader) -> None:
-    report = load(Server({"/stream": first(stream(5), first(bad_gateway, stream(10**6)))}))
+    report = load(Server({"/stream": first(stream(5), first(bad_gateway, stream(10**6)))}), sent={"/stream": 10})
     assert report.streams["sse"]["ended"] == 1
     assert report.streams["sse"]["failed"] == {"status": 1}
     assert report.first_failures[0]["reconnect"] is True
@@ -98,7 +98,7 @@ def test_a_return_that_fails_is_a_failure(load: Loader) -> None:
 
 @pytest.mark.parametrize("code", [1000, 1001, 1012])
 def test_a_proper_close_of_a_websocket_is_ended(load: Loader, code: int) -> None:
-    report = load(Server({"/ws": first(websocket(2, code), websocket(10**6))}))
+    report = load(Server({"/ws": first(websocket(2, code), websocket(10**6))}), sent={"/ws": 5})
     assert report.passed, report.describe()
     assert (report.streams["ws"]["ended"], report.streams["ws"]["connections"]) == (1, 2)
 
@@ -114,7 +114,7 @@ def test_a_proper_close_of_a_websocket_is_ended(load: Loader, code: int) -> None
     ],
 )
 def test_a_cut_of_a_websocket_is_a_failure(load: Loader, behaviour: Behaviour, kind: str) -> None:
-    report = load(Server({"/ws": first(behaviour, websocket(10**6))}), seconds=1.2)
+    report = load(Server({"/ws": first(behaviour, websocket(10**6))}), sent={"/ws": 6})
     assert report.streams["ws"]["failed"] == {kind: 1}, report.describe()
     assert report.streams["ws"]["ended"] == 0
     assert report.streams["ws"]["messages"] > 1
