@@ -101,9 +101,8 @@ class Gateway:
                 "daffathan.platform.gateway first"
                 f"{'' if container is None else f'; `docker logs {GATEWAY}` and {ERROR_LOG} tell why it ended'}."
             )
-        # 0 is that of one that ends this moment.
-        pid = int(container.attrs["State"]["Pid"])
-        self._master = process(pid) if pid else None
+        # There is none of one that ends this moment: its number is 0.
+        self._master = process(int(container.attrs["State"]["Pid"]))
         return container
 
     def check_base(self, *, tcp: bool) -> None:
