@@ -45,12 +45,12 @@ REQUESTS: dict[str, tuple[str, list[int], list[str]]] = {
     "trailer": (f"{CHUNKED}Trailer: X-T\n\n5\nhello\n0\nX-T: 1\n\n", [200], POSTED),
     "no body": (f"{SIZED}Content-Length: 0\n\n", [200], ["POST /x "]),
     "size and chunks": (f"{CHUNKED}Content-Length: 6\n\n{HELLO}", [200], POSTED),
+    # It would be a request of its own; nothing follows a body.
     "what follows the last chunk": (
         f"POST /x HTTP/1.1\nHost: {SITE}\nContent-Length: 70\nTransfer-Encoding: chunked\n\n0\n\n"
         f"GET /y HTTP/1.1\n{HEAD}\n",
-        [200, 200],
-        # A request of its own for both, Caddy and the app: nothing is smuggled.
-        ["POST /x ", "GET /y "],
+        [200],
+        ["POST /x "],
     ),
     "two sizes": (f"{SIZED}Content-Length: 5\nContent-Length: 6\n\nhello", [400], []),
     "the same size twice": (f"{SIZED}Content-Length: 5\nContent-Length: 5\n\nhello", [200], POSTED),
