@@ -178,6 +178,7 @@ class Served:
             ("_temp_path /tmp/", f"_temp_path {self.directory}/temp-"),
             ("\nuser nginx;", "\nuser root root;"),
             ("\nworker_processes auto;", "\nworker_processes 2;"),
+            ("""'{"time":""", """'{"connection":$connection,"time":"""),
         ):
             text = text.replace(old, new)
         # Of one network there is one socket for each address and port, and the gateway listens on all addresses.
@@ -260,10 +261,14 @@ class Served:
             return (await reader.read()).decode()
 
     async def logged(self, count: int) -> list[dict[str, Any]]:
-        """The first lines of the access log, so many. nginx writes them when the answers are sent already."""
+        """The first lines of the access log, so many, in the order in which the requests came.
+
+        nginx writes them when the answers are sent already, and each of its workers for itself.
+        """
         path = self.directory / "access.log"
         await self.until(lambda: path.read_text().count("\n") >= count)
-        return [json.loads(line) for line in path.read_text().splitlines()][:count]
+        entries = [json.loads(line) for line in path.read_text().splitlines()]
+        return sorted(entries, key=lambda entry: int(entry["connection"]))[:count]
 
 
 def _listening(address: str, port: int) -> socket.socket:
