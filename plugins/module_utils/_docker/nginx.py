@@ -28,7 +28,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._common.files i
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine import Engine
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.log_files import ERROR_LOG
-from ansible_collections.daffathan.platform.plugins.module_utils._docker.process import Process, process, stat
+from ansible_collections.daffathan.platform.plugins.module_utils._docker.process import Process, process, program, stat
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.reloads import Queue
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import streams
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.claims import check_claims
@@ -205,8 +205,7 @@ class Gateway:
         for app, content in wanted.items():
             if content != _read(app):
                 _write(app, content)
-        master = self._running(patience)
-        workers = _children(master.pid)
+        master, workers = self._listening(patience)
         # Not through the engine: it takes any signal it sends for a stop by hand, and then does not start an
         # `unless-stopped` container after the next boot. One that has ended meanwhile reads the files when it starts.
         with contextlib.suppress(ProcessLookupError):
@@ -223,6 +222,19 @@ class Gateway:
             self.container(max(deadline - time.monotonic(), 0))
             time.sleep(0.01)
         return self._master
+
+    def _listening(self, patience: float) -> tuple[Process, list[Process]]:
+        """The same and its workers. Until it has some it may have read its files already, but would lose a signal."""
+        deadline = time.monotonic() + patience
+        while True:
+            master = self._running(max(deadline - time.monotonic(), 0))
+            # What starts it may have children too.
+            workers = _children(master.pid) if program(master.pid) == "nginx" else []
+            if workers:
+                return master, workers
+            if time.monotonic() > deadline:
+                raise NoGateway(f"gateway: nginx does not start; the end of {ERROR_LOG} tells why.")
+            time.sleep(0.01)
 
     def _base(self) -> str:
         base = read_text(f"{DIRECTORY}/nginx.conf")

@@ -40,3 +40,12 @@ def stat(pid: int) -> list[str] | None:
             return handle.read().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
+
+
+def program(pid: int) -> str | None:
+    """That of the program which it executes, its first 15 characters."""
+    try:
+        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as handle:
+            return handle.read().rstrip("\n")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
