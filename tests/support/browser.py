@@ -67,6 +67,6 @@ def browsing(host: Host, vps: Host, *names: str) -> Iterator[Browser]:
         try:
             yield Browser(process)
         finally:
-            assert process.stdin is not None
-            process.stdin.close()
-            process.wait(60)
+            # At the end of its input it ends; it may have ended before.
+            with contextlib.suppress(BrokenPipeError):
+                process.communicate(timeout=60)

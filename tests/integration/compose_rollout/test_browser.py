@@ -6,17 +6,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import yaml
 
+from tests.support.app import APP, COMPOSE, other_than, version
 from tests.support.browser import Browser, browsing, install
 from tests.support.lab import Host, up
-from tests.support.oven import APP, DOMAIN, oven, version
-from tests.support.rollout import Call, rollout
+from tests.support.load import SITE
+from tests.support.rollout import Call, rollout, site
 
-# The sample service with a page that chats over a WebSocket, and with a login that is a cookie.
+# The demo's service with a page that chats over a WebSocket, and with a login that is a cookie.
 CHAT = '''
 import sys
 sys.path.insert(0, "/app")
@@ -63,8 +66,7 @@ def application(self):
 app.Service.application = application
 app.main()
 '''
-ENTRYPOINT = ["python3", "-c", CHAT]
-PAGE = f"https://{DOMAIN}/api/chat"
+PAGE = f"https://{SITE}/api/chat"
 ME = "return (await fetch('/api/me')).json()"
 GRACE = 20
 
@@ -79,37 +81,39 @@ def desk() -> Iterator[Host]:
 
 @pytest.fixture(scope="module")
 def browser(desk: Host, platform_host: Host) -> Iterator[Browser]:
-    with browsing(desk, platform_host, DOMAIN) as found:
+    with browsing(desk, platform_host, SITE) as found:
         yield found
 
 
-@pytest.fixture
-def host(platform_host: Host) -> Iterator[Host]:
-    yield platform_host
-    rollout(platform_host, {"app": APP, "state": "absent"})
+def chatting(host: Host, tag: str, **service: Any) -> dict[str, Any]:
+    """The options of the demo's app in a version whose service api chats."""
+    model = yaml.safe_load(COMPOSE.read_text())
+    model["services"]["api"]["entrypoint"] = ["python3", "-c", CHAT.replace("$", "$$")]
+    options = site(host, tag)
+    options["compose_file"] = options["compose_file"].replace("compose.yml", "chat.yml")
+    host.write(options["compose_file"], json.dumps(model))
+    options["services"]["api"] |= service
+    return options
 
 
 def succeeded(result: dict[str, Any]) -> None:
     assert not result["failed"], result["msg"]
 
 
-def deployed(host: Host, number: str, **options: Any) -> None:
-    succeeded(rollout(host, oven(host, number, entrypoint=ENTRYPOINT, **options)))
-
-
-def test_a_chat_goes_on_through_a_deploy_without_joining_again(host: Host, browser: Browser) -> None:
-    grace = {"drain_timeout": GRACE}
-    deployed(host, "1", service=grace)
+def test_a_chat_goes_on_through_a_deploy_without_joining_again(platform_host: Host, browser: Browser) -> None:
+    host, old = platform_host, version(platform_host)
+    new = other_than(old)
+    succeeded(rollout(host, chatting(host, old, drain_timeout=GRACE)))
     browser.open(PAGE)
     assert browser.run("return document.title") == "Chat"
     assert browser.run("return say('before')") == ["before"]
-    call = Call(host, oven(host, "2", entrypoint=ENTRYPOINT, service=grace))
+    call = Call(host, chatting(host, new, drain_timeout=GRACE))
     talked = ["before"]
-    while version(host) != "2":
+    while version(host) != new:
         talked.append(f"while {len(talked)}")
         assert browser.run(f"return say('{talked[-1]}')") == talked
     # Whoever asks anew meets the new version; the chat is with the old one until its time is over.
-    assert browser.run(ME)["version"] == "2"
+    assert browser.run(ME)["version"] == new
     talked.append("after the switch")
     assert browser.run("return say('after the switch')") == talked
     assert browser.run("return joined") == 1
@@ -118,22 +122,24 @@ def test_a_chat_goes_on_through_a_deploy_without_joining_again(host: Host, brows
     assert browser.run("return joined") == 2
 
 
-def test_a_login_is_kept_while_a_canary_grows(host: Host, browser: Browser) -> None:
-    deployed(host, "1")
+def test_a_login_is_kept_while_a_canary_grows(platform_host: Host, browser: Browser) -> None:
+    host, old = platform_host, version(platform_host)
+    new = other_than(old)
+    succeeded(rollout(host, chatting(host, old)))
     browser.open(PAGE)
     browser.run("await fetch('/api/login', {method: 'POST', body: JSON.stringify({user: 'ada'})})")
-    assert browser.run("return document.cookie").find("session") == -1, "a cookie for the server alone"
+    assert "session" not in browser.run("return document.cookie"), "it is for the server alone"
     steps = [{"weight": weight, "pause": "manual"} for weight in (20, 50, 80)]
-    deployed(host, "2", service={"strategy": "canary"}, canary={"steps": steps})
+    succeeded(rollout(host, {**chatting(host, new, strategy="canary"), "canary": {"steps": steps}}))
     met = []
-    for promotion in range(4):
+    for promotion in range(len(steps) + 1):
         if promotion:
             succeeded(rollout(host, {"app": APP, "state": "promoted"}))
         seen = [browser.run(ME) for _ in range(10)]
         assert {answer["user"] for answer in seen} == {"ada"}
         assert len({answer["version"] for answer in seen}) == 1, "one release at a time"
         met.append(seen[0]["version"])
-    assert met == sorted(met), "never back to the old release"
-    assert met[-1] == "2"
+    assert met == sorted(met, key=[old, new].index), "never back to the old release"
+    assert met[-1] == new
     browser.open(PAGE)
-    assert browser.run(ME) == {"user": "ada", "version": "2"}
+    assert browser.run(ME) == {"user": "ada", "version": new}

@@ -50,6 +50,7 @@ EVERYTHING: dict[str, Any] = {
     "caddy_acme_eab": {"key_id": "id", "mac_key": "mac"},
     "caddy_http3": False,
     "caddy_metrics_address": "127.0.0.1:9180",
+    "caddy_options": "renew_interval 1h\nstorage_clean_interval 7d\n",
 }
 # No older one has it.
 CURRENT_ONLY = {
