@@ -7,17 +7,14 @@
 from __future__ import annotations
 
 import asyncio
-import re
-import ssl
 
 import pytest
 
-from tests.unit.roles.caddy.served import Edge, edge
+from tests.support.raw import LF, exchange, statuses
+from tests.unit.roles.caddy.served import edge
 
 SITE = "labs.example.com"
 LABS = {"apps": [{"name": "labs", "domains": [SITE]}]}
-# Stands for a line feed alone.
-LF = "\x01"
 HEAD = f"Host: {SITE}\nConnection: close\n"
 CHUNKED = f"POST /x HTTP/1.1\n{HEAD}Transfer-Encoding: chunked\n"
 SIZED = f"POST /x HTTP/1.1\n{HEAD}"
@@ -105,36 +102,21 @@ REQUESTS: dict[str, tuple[str, list[int], list[str]]] = {
 }
 
 
-async def exchange(found: Edge, text: str) -> list[int]:
-    """The statuses of all answers on a connection of its own, until Caddy closes it."""
-    unverified = ssl.create_default_context()
-    unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
-    reader, writer = await asyncio.open_connection("127.0.0.1", found.https_port, ssl=unverified, server_hostname=SITE)
-    writer.write(text.replace("\n", "\r\n").replace(LF, "\n").encode("latin-1"))
-    try:
-        answer = await asyncio.wait_for(reader.read(), 30)
-    except ConnectionError:
-        answer = b""
-    writer.close()
-    statuses = [int(status) for status in re.findall(rb"HTTP/1\.[01] ([0-9]{3})", answer)]
-    return [status for status in statuses if status != 100]
-
-
 def test_requests_as_they_are_written() -> None:
     assert len(REQUESTS) >= 40
     came: dict[str, tuple[list[int], list[str]]] = {}
 
     async def play() -> None:
         async with edge(LABS) as found:
-            for what, (text, _statuses, _requests) in REQUESTS.items():
+            for what, (text, _answered, _requests) in REQUESTS.items():
                 found.app.seen.clear()
-                statuses = await exchange(found, text)
-                came[what] = (statuses, [f"{seen.method} {seen.path} {seen.body.decode()}" for seen in found.app.seen])
+                answered = statuses(await exchange(found.https_port, SITE, text))
+                came[what] = (answered, [f"{seen.method} {seen.path} {seen.body.decode()}" for seen in found.app.seen])
                 for seen in found.app.seen:
                     assert "Upgrade" not in seen.headers, what
 
     asyncio.run(play())
-    assert came == {what: (statuses, requests) for what, (_text, statuses, requests) in REQUESTS.items()}
+    assert came == {what: (answered, requests) for what, (_text, answered, requests) in REQUESTS.items()}
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,12 @@ import asyncio
 import contextlib
 import json
 import re
-import ssl
 from collections import Counter
 from typing import Any
 
 import pytest
 
+from tests.support.raw import connect
 from tests.unit.roles.caddy import served as front
 from tests.unit.roles.gateway.served import Served, app, served
 
@@ -85,10 +85,7 @@ def test_what_was_not_read_of_a_body_is_no_request(begun: str, rest: str) -> Non
     async def play() -> None:
         closed = app({"maintenance": {"page": "<h1>Back soon</h1>"}}, domains=[DOMAIN])
         async with served(closed) as behind, caddy(behind) as edge:
-            stranger = ssl._create_unverified_context()
-            reader, writer = await asyncio.open_connection(
-                "127.0.0.1", edge.https_port, ssl=stranger, server_hostname=DOMAIN
-            )
+            reader, writer = await connect(edge.https_port, DOMAIN)
             writer.write(begun.encode())
             # The gateway's answer needs nothing of the body.
             await behind.until(lambda: '"status":503' in (behind.directory / "access.log").read_text())
@@ -127,10 +124,7 @@ def test_a_client_that_sends_too_slowly_gets_the_502_of_caddy() -> None:
 
     async def play() -> None:
         async with served(app({"body_timeout": 1}, domains=[DOMAIN])) as behind, caddy(behind) as edge:
-            stranger = ssl._create_unverified_context()
-            reader, writer = await asyncio.open_connection(
-                "127.0.0.1", edge.https_port, ssl=stranger, server_hostname=DOMAIN
-            )
+            reader, writer = await connect(edge.https_port, DOMAIN)
             writer.write(f"POST /api/upload HTTP/1.1\r\nHost: {DOMAIN}\r\nContent-Length: 9\r\n\r\nx".encode())
             logged = behind.directory / "access.log"
             await behind.until(lambda: '"uri":"/api/upload"' in logged.read_text())

@@ -1,0 +1,42 @@
+# Copyright (c) 2026, the daffathan.platform authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Requests byte by byte over TLS to this machine, as no client would write them."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+
+# Stands for a line feed alone.
+LF = "\x01"
+
+
+async def connect(port: int, name: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection of HTTP/1.1, whatever the certificate. :param name: the server's, as TLS names it"""
+    unverified = ssl.create_default_context()
+    unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
+    return await asyncio.open_connection("127.0.0.1", port, ssl=unverified, server_hostname=name)
+
+
+async def exchange(port: int, name: str, text: str) -> bytes:
+    """All that is answered on a connection of its own until the server closes it.
+
+    :param text: what is sent, in which a line break stands for CR LF
+    """
+    reader, writer = await connect(port, name)
+    writer.write(text.replace("\n", "\r\n").replace(LF, "\n").encode("latin-1"))
+    try:
+        return await asyncio.wait_for(reader.read(), 30)
+    except ConnectionError:
+        return b""
+    finally:
+        writer.close()
+
+
+def statuses(answer: bytes) -> list[int]:
+    """Those of the answers, without the word that a body may be sent."""
+    found = [int(status) for status in re.findall(rb"HTTP/1\.[01] ([0-9]{3})", answer)]
+    return [status for status in found if status != 100]
