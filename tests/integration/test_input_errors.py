@@ -33,6 +33,7 @@ BAD_INPUT: list[tuple[str, dict[str, Any], list[str]]] = [
     ("bad value of a role", {"hardening_fail2ban_ban_time": "soon"}, ["hardening_fail2ban_ban_time: soon", "1h"]),
     ("misspelt gateway variable", {"gateway_imagee": "nginx"}, ["gateway_imagee"]),
     ("size of a log without its unit", {"gateway_log_max_size": "50"}, ["gateway_log_max_size=50", "50m"]),
+    ("size of headers without its unit", {"gateway_max_header_size": 32}, ["gateway_max_header_size=32", "128k"]),
     ("more traces than there are", {"gateway_trace_sampling": 101}, ["gateway_trace_sampling=101", "0 to 100"]),
     ("no rotated log", {"gateway_log_max_files": 0}, ["gateway_log_max_files=0", "from 1"]),
     ("misspelt backup variable", {"backup_shedule": "daily"}, ["backup_shedule"]),

@@ -15,16 +15,21 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model 
 
 # Each in a form for people and in one for programs; the base configuration knows which a client takes. Of a client that
 # is too slow (408) nginx cuts the connection, without an answer.
-STATUSES = (413, 429, 502, 503, 504)
+STATUSES = (404, 405, 413, 429, 502, 503, 504)
+# A request that cannot be read. To a container nginx answers that by itself: where the path is what cannot be read, a
+# server has no way to a page, and outside another server answers then, that of the base configuration.
+OUTSIDE = (400, *STATUSES)
 # Nothing that nginx reads at once is longer than 4096 bytes.
 PIECE = 3000
 _ESCAPED = {"\\": "\\\\", '"': '\\"', "$": "${gateway_dollar}", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
-def pages(headers: str = "") -> str:
+def pages(headers: str = "", statuses: Iterable[int] = STATUSES) -> str:
     """The answers of a server. :param headers: directives, with an end of line, that its locations inherit"""
     inner = _inner(headers)
-    text = f"    {_errors(STATUSES, '$gateway_error_page')}\n"
+    text = f"    {_errors(statuses, '$gateway_error_page')}\n"
+    # Headers that are too large: nginx has a number of its own for them.
+    text += "    error_page 494 =431 $gateway_error_page;\n"
     for form, kind in (("html", "text/html"), ("json", "application/problem+json")):
         text += _page(f"@gateway_{form}", kind, inner, f"        return 500 $gateway_error_{form};\n")
     return text
@@ -64,7 +69,7 @@ def guard(app: App, service: Service) -> list[str]:
     lines += [f"    set $gateway_retry {maintenance.retry_after};", "    return 503;", "}"]
     if maintenance.page is not None:
         # One of its own, and it would inherit none.
-        rest = [status for status in STATUSES if status != 503]
+        rest = [status for status in OUTSIDE if status != 503]
         lines += [_errors((503,), variable("page", app, service)), _errors(rest, "$gateway_error_page")]
     return lines
 

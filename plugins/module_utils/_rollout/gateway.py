@@ -87,6 +87,9 @@ def _public(app: App, release: Release, split: Split | None) -> str:
         guards = [*limits.public(app, service), *answers.guard(app, service)]
         proxy = _proxy(upstream, service.serving, " " * 8, directives, guards)
         locations += [f"    location {route} {{\n{proxy}\n    }}" for route in sorted(service.routes)]
+    if not any("/" in service.routes for service in app.services):
+        # Otherwise nginx looks for a file.
+        locations.append("    location / {\n        return 404;\n    }")
     body = "\n".join(locations)
     cookie = splits.cookie_header(app.name, split) if split is not None else ""
     return f"""server {{
@@ -97,7 +100,7 @@ def _public(app: App, release: Release, split: Split | None) -> str:
 {cookie}    absolute_redirect off;
     # A worker that leaves closes its idle connections: a request on its way over one of them would be lost.
     keepalive_timeout 0;
-{answers.pages(cookie)}{answers.own_pages(app, cookie)}{body}
+{answers.pages(cookie, answers.OUTSIDE)}{answers.own_pages(app, cookie)}{body}
 }}
 """
 

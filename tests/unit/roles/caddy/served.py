@@ -185,7 +185,8 @@ async def edge(variables: dict[str, Any], *, local: str = "127.0.0.1") -> AsyncI
     await runner.setup()
     await web.UnixSite(runner, f"{directory}/app.sock").start()
     connector = aiohttp.TCPConnector(ssl=False, resolver=Everywhere(), local_addr=(local, 0))
-    async with aiohttp.ClientSession(connector=connector, auto_decompress=False) as client:
+    lines = {"max_line_size": 1 << 20, "max_field_size": 1 << 20}
+    async with aiohttp.ClientSession(connector=connector, auto_decompress=False, **lines) as client:
         found = Edge(directory, *_free_ports(3), client, app)
         if variables.get("caddy_metrics_address"):
             variables = {**variables, "caddy_metrics_address": f"127.0.0.1:{found.metrics_port}"}

@@ -126,6 +126,13 @@ class Upstream(behind.App):
     async def status(self, request: web.Request) -> web.Response:
         return web.Response(status=int(request.match_info["status"]), text="the app's own")
 
+    async def headers(self, request: web.Request) -> web.Response:
+        """An answer with so many headers of so many bytes each, and those of the query."""
+        response = web.Response(body=b"body" * 50_000, headers=dict(request.query))
+        for _ in range(int(request.match_info["number"])):
+            response.headers.add("X-Long", "v" * int(request.match_info["size"]))
+        return response
+
     async def silent(self, request: web.Request) -> web.StreamResponse:
         await asyncio.sleep(60)
         return web.Response()
@@ -134,6 +141,7 @@ class Upstream(behind.App):
         own = [
             web.post("/api/upload", self.upload),
             web.get("/api/status/{status}", self.status),
+            web.get("/api/headers/{number}/{size}", self.headers),
             web.get("/api/silent", self.silent),
             web.get("/api/stream", self.stream),
             web.get("/api/socket", self.socket),
@@ -288,7 +296,9 @@ async def served(
     upstream = Upstream()
     application = web.Application(client_max_size=1 << 30)
     application.add_routes(upstream.routes())
-    runner = web.AppRunner(application, shutdown_timeout=0.1, access_log=None)
+    # Whether a head is too long is the gateway's to say.
+    lines = {"max_line_size": 1 << 20, "max_field_size": 1 << 20}
+    runner = web.AppRunner(application, shutdown_timeout=0.1, access_log=None, **lines)
     await runner.setup()
     for address, port in ((API, 3001), (API_TOO, 3001), (WEB, 3000)):
         await web.SockSite(runner, _listening(address, port)).start()

@@ -11,6 +11,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
+from ansible_collections.daffathan.platform.plugins.module_utils._rollout.options import parse_app
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.split import Split
 
 from tests.unit.plugins.module_utils.rollout.models import release
@@ -143,13 +144,59 @@ def test_beside_a_canary_a_user_keeps_his_place_over_a_page() -> None:
     asyncio.run(play())
 
 
+def test_what_nobody_has_and_what_cannot_be_read_is_told_in_the_form_that_a_client_takes() -> None:
+    cases = (("GET", "/x", 404), ("POST", "/x", 404), ("TRACE", "/api/x", 405))
+    one = parse_app({"app": "labs", "domains": [SITE], "services": {"api": {"port": 3001, "routes": ["/api/"]}}})
+
+    async def play() -> None:
+        async with served(one) as edge:
+            for method, path, status in cases:
+                got = await edge.ask(method, path, headers=BROWSER)
+                assert (got.status, got.content_type) == (status, "text/html"), method
+                got = await edge.ask(method, path)
+                assert (got.status, got.content_type) == (status, "application/problem+json"), method
+                assert json.loads(edge.body)["status"] == status
+            # Nothing that comes after a path that cannot be read is looked at, so not either what the client takes.
+            for path in ("/api/../../x", "/api/%00"):
+                got = await edge.get(path, headers=BROWSER)
+                assert (got.status, got.content_type) == (400, "application/problem+json"), path
+                assert json.loads(edge.body)["title"] == "Bad Request"
+            got = await edge.ask("POST", "/api/x", headers={**BROWSER, "Content-Length": "5x"})
+            assert (got.status, got.content_type) == (400, "text/html")
+            assert edge.upstream.seen == []
+            # The app's own.
+            assert (await edge.get("/api/status/404")).status == 404 and edge.body == b"the app's own"
+
+    asyncio.run(play())
+
+
+def test_a_container_is_told_too_what_is_wrong_with_its_request() -> None:
+    requests = (
+        ("GET /x HTTP/1.0\r\nHost: api\r\nX-Long: {long}", 431),
+        ("TRACE /x HTTP/1.0\r\nHost: api", 405),
+        ("GET /../x HTTP/1.0\r\nHost: api", 400),
+        ("GET /{long} HTTP/1.0\r\nHost: api", 414),
+        ("GET /x HTTP/1.1\r\nConnection: close", 400),
+    )
+
+    async def play() -> None:
+        async with served(app(), gateway_max_header_size="8k") as edge:
+            for request, status in requests:
+                answered = await edge.inside(request.format(long="a" * 9000) + "\r\n\r\n", me=WEB)
+                assert answered.split(" ")[1] == str(status), request
+
+    asyncio.run(play())
+
+
 def test_a_stranger_gets_nothing() -> None:
     async def play() -> None:
         async with served(app()) as edge:
             for host in ("other.example.test", "labs.example.test.evil.test", "10.9.0.254", "localhost", "labs"):
                 got = await edge.get("/", host=host)
+                assert edge.body == b"Misdirected Request\n"
                 assert (got.status, got.headers["Server"]) == (421, "nginx"), "no version"
-            assert b"nginx" not in edge.body
+            assert (await edge.get("/problem", host="other.example.test")).status == 421
+            assert edge.body == b"Misdirected Request\n"
             # Apps are told apart by the address that was asked: this one is that of none.
             request = "GET / HTTP/1.0\r\nHost: api\r\n\r\n"
             assert " 421 " in (await edge.inside(request, address=API)).splitlines()[0]
