@@ -119,9 +119,12 @@ def test_requests_as_they_are_written() -> None:
     assert came == {what: (answered, requests) for what, (_text, answered, requests) in REQUESTS.items()}
 
 
-@pytest.mark.parametrize(
-    "name", ["X-Forwarded-For", "X-Real-IP", "Forwarded", "True-Client-IP", "X-Request-Id", "Proxy"]
-)
+OURS = ["X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Real-IP", "X-Request-Id"]
+NOBODYS = ["Forwarded", "True-Client-IP", "Proxy", *(f"X-Forwarded-{of}" for of in ("Port", "Prefix", "Server", "Ssl"))]
+PATHS = ["X-Original-URL", "X-Rewrite-URL"]
+
+
+@pytest.mark.parametrize("name", [*OURS, *NOBODYS, *PATHS])
 @pytest.mark.parametrize("listed", [False, True], ids=["", "named by Connection"])
 def test_a_client_says_nothing_of_these_to_the_app(name: str, listed: bool) -> None:
     async def play() -> None:
