@@ -10,14 +10,21 @@ import asyncio
 import re
 import ssl
 
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import ConnectionTerminated, ResponseReceived, StreamReset
+
 # Stands for a line feed alone.
 LF = "\x01"
 
 
-async def connect(port: int, name: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A connection of HTTP/1.1, whatever the certificate. :param name: the server's, as TLS names it"""
+async def connect(
+    port: int, name: str, protocol: str = "http/1.1"
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection, whatever the certificate. :param name: the server's, as TLS names it"""
     unverified = ssl.create_default_context()
     unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
+    unverified.set_alpn_protocols([protocol])
     return await asyncio.open_connection("127.0.0.1", port, ssl=unverified, server_hostname=name)
 
 
@@ -40,3 +47,28 @@ def statuses(answer: bytes) -> list[int]:
     """Those of the answers, without the word that a body may be sent."""
     found = [int(status) for status in re.findall(rb"HTTP/1\.[01] ([0-9]{3})", answer)]
     return [status for status in found if status != 100]
+
+
+async def exchange_http2(port: int, name: str, headers: list[tuple[str, str]], body: bytes = b"") -> int | None:
+    """The status of what is answered to these headers, sent as they are; none where the stream is reset."""
+    reader, writer = await connect(port, name, "h2")
+    careless = H2Configuration(
+        header_encoding="latin-1", validate_outbound_headers=False, normalize_outbound_headers=False
+    )
+    session = H2Connection(careless)
+    session.initiate_connection()
+    session.send_headers(1, headers, end_stream=not body)
+    if body:
+        session.send_data(1, body, end_stream=True)
+    writer.write(session.data_to_send())
+    try:
+        while received := await asyncio.wait_for(reader.read(65536), 30):
+            for event in session.receive_data(received):
+                if isinstance(event, ResponseReceived):
+                    return int(dict(event.headers)[":status"])
+                if isinstance(event, (StreamReset, ConnectionTerminated)):
+                    return None
+            writer.write(session.data_to_send())
+        return None
+    finally:
+        writer.close()

@@ -26,8 +26,10 @@ ME = "127.0.0.1"
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
-def caddy(behind: Served) -> Any:
-    return front.edge({"apps": SITES, "caddy_gateway_socket": f"{behind.directory}/public/http.sock"})
+def caddy(behind: Served, **site: Any) -> Any:
+    """:param site: of the app"""
+    apps = [{**SITES[0], "site": site}]
+    return front.edge({"apps": apps, "caddy_gateway_socket": f"{behind.directory}/public/http.sock"})
 
 
 async def sent(edge: Any, *arguments: str) -> str:
