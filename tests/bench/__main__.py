@@ -17,11 +17,13 @@ import json
 import sys
 from pathlib import Path
 
+from ansible.plugins.loader import init_plugin_loader
+
 from tests.bench.page import publish
 
 HERE = Path(__file__).parent
-# A comparison may use the collection itself.
-sys.path.insert(0, str(HERE.parents[1] / ".collections"))
+# A comparison may use the collection itself, and the templates of its roles, whose filters Ansible finds only then.
+init_plugin_loader([str(HERE.parents[1] / ".collections")])
 
 
 def names() -> list[str]:

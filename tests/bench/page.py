@@ -13,8 +13,9 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
 INTRODUCTION = """# Benchmarks
 
 Written by `make bench`; one comparison alone: `make bench NAME=<name>`. Every comparison runs ours and the peer in the
-same run on lab VPSes (containers with systemd, sshd and Docker on one machine), so ratios and counts are the result; a
-time says something of that machine only. `soak_rollout` has no peer: `make soak NAME=rollout` writes it.
+same run on lab VPSes (containers with systemd, sshd and Docker on one machine), `edge` without them, so ratios and
+counts are the result; a time says something of that machine only. `soak_rollout` has no peer: `make soak NAME=rollout`
+writes it.
 """
 
 

@@ -65,7 +65,7 @@ async def exchange_http2(port: int, name: str, headers: list[tuple[str, str]], b
         while received := await asyncio.wait_for(reader.read(65536), 30):
             for event in session.receive_data(received):
                 if isinstance(event, ResponseReceived):
-                    return int(dict(event.headers)[":status"])
+                    return next(int(value) for name, value in event.headers if name in (":status", b":status"))
                 if isinstance(event, (StreamReset, ConnectionTerminated)):
                     return None
             writer.write(session.data_to_send())

@@ -32,6 +32,8 @@ from tests.unit.roles.caddy.caddyfile import caddyfile, templated
 
 # DAFFATHAN_TEST_CADDY=/path/to/caddy tries another version, from 2.9 on.
 CADDY = os.environ.get("DAFFATHAN_TEST_CADDY", str(Path(sys.executable).parent / "caddy"))
+# Whether a head is too long is not for those to say between whom Caddy and the gateway are.
+LINE = 1 << 20
 PAGE = "<html>" + "text " * 1000
 
 
@@ -125,6 +127,7 @@ class Edge:
     app: App
     # Of the last answer.
     body: bytes = b""
+    pid: int = 0
 
     def url(self, path: str = "/", host: str = "labs.example.com", scheme: str = "https") -> URL:
         port = self.https_port if scheme == "https" else self.http_port
@@ -186,9 +189,11 @@ async def edge(variables: dict[str, Any], *, local: str = "127.0.0.1") -> AsyncI
     await runner.setup()
     await web.UnixSite(runner, f"{directory}/app.sock").start()
     connector = aiohttp.TCPConnector(ssl=False, resolver=Everywhere(), local_addr=(local, 0))
-    lines = {"max_line_size": 1 << 20, "max_field_size": 1 << 20}
-    async with aiohttp.ClientSession(connector=connector, auto_decompress=False, **lines) as client:
-        found = Edge(directory, *_free_ports(3), client, app)
+    http_port, https_port, metrics_port = _free_ports(3)
+    async with aiohttp.ClientSession(
+        connector=connector, auto_decompress=False, max_line_size=LINE, max_field_size=LINE
+    ) as client:
+        found = Edge(directory, http_port, https_port, metrics_port, client, app)
         if variables.get("caddy_metrics_address"):
             variables = {**variables, "caddy_metrics_address": f"127.0.0.1:{found.metrics_port}"}
         found.configure(variables)
@@ -196,6 +201,7 @@ async def edge(variables: dict[str, Any], *, local: str = "127.0.0.1") -> AsyncI
         with (directory / "caddy.log").open("w") as log:
             argv = (CADDY, "run", "--config", f"{directory}/Caddyfile")
             process = await asyncio.create_subprocess_exec(*argv, env=environment, stderr=log, stdout=log)
+        found.pid = process.pid
         try:
             await _ready(found, process)
             yield found

@@ -104,6 +104,36 @@ def base(**variables: Any) -> str:
     return text
 
 
+def here(text: str, directory: Path) -> str:
+    """A file of the gateway for an nginx that has its files in a directory of this machine."""
+    for old, new in (
+        ("/etc/gateway/", f"{directory}/"),
+        ("/run/gateway/", f"{directory}/"),
+        ("/var/log/gateway/", f"{directory}/"),
+        ("/etc/nginx/modules-enabled/", f"{directory}/modules/"),
+        ("/tmp/nginx.pid", f"{directory}/pid"),
+        ("_temp_path /tmp/", f"_temp_path {directory}/temp-"),
+        ("\nuser nginx;", "\nuser root root;"),
+        ("\nworker_processes auto;", "\nworker_processes 2;"),
+        ("""'{"time":""", """'{"connection":$connection,"time":"""),
+    ):
+        text = text.replace(old, new)
+    return text
+
+
+def make_places(directory: Path) -> None:
+    """What is there before nginx starts."""
+    for name in ("public", "admin", "modules"):
+        (directory / name).mkdir()
+    modules = sorted((NGINX.parent / "root/usr/lib/nginx/modules").glob("ngx_stream_module.so"))
+    (directory / "modules/stream.conf").write_text("".join(f"load_module {path};\n" for path in modules))
+
+
+def _reached_there(text: str) -> str:
+    # Of one network there is one socket for each address and port, and the gateway listens on all addresses.
+    return re.sub(r"(server 10\.9\.0\.\d+):(\d{4}) ", rf"\1:{APART}\2 ", text)
+
+
 def app(api: dict[str, Any] | None = None, **options: Any) -> App:
     """The app `labs`, with options of its service `api`."""
     services = {"api": {"port": 3001, "routes": ["/api/"], **(api or {})}, "web": {"port": 3000, "routes": ["/"]}}
@@ -174,29 +204,10 @@ class Served:
         ):
             path = self.directory / name
             path.parent.mkdir(exist_ok=True)
-            path.write_text(self._here(content))
-
-    def _here(self, text: str) -> str:
-        for old, new in (
-            ("/etc/gateway/", f"{self.directory}/"),
-            ("/run/gateway/", f"{self.directory}/"),
-            ("/var/log/gateway/", f"{self.directory}/"),
-            ("/etc/nginx/modules-enabled/", f"{self.directory}/modules/"),
-            ("/tmp/nginx.pid", f"{self.directory}/pid"),
-            ("_temp_path /tmp/", f"_temp_path {self.directory}/temp-"),
-            ("\nuser nginx;", "\nuser root root;"),
-            ("\nworker_processes auto;", "\nworker_processes 2;"),
-            ("""'{"time":""", """'{"connection":$connection,"time":"""),
-        ):
-            text = text.replace(old, new)
-        # Of one network there is one socket for each address and port, and the gateway listens on all addresses.
-        return re.sub(r"(server 10\.9\.0\.\d+):(\d{4}) ", rf"\1:{APART}\2 ", text)
+            path.write_text(_reached_there(here(content, self.directory)))
 
     async def start(self) -> None:
-        for name in ("public", "admin", "modules"):
-            (self.directory / name).mkdir()
-        modules = sorted((NGINX.parent / "root/usr/lib/nginx/modules").glob("ngx_stream_module.so"))
-        (self.directory / "modules/stream.conf").write_text("".join(f"load_module {path};\n" for path in modules))
+        make_places(self.directory)
         argv = network().command(str(NGINX), "-e", "stderr", "-c", f"{self.directory}/nginx.conf")
         with (self.directory / "start.log").open("w") as log:
             process = self.process = await asyncio.create_subprocess_exec(*argv, stdout=log, stderr=log)
@@ -296,9 +307,9 @@ async def served(
     upstream = Upstream()
     application = web.Application(client_max_size=1 << 30)
     application.add_routes(upstream.routes())
-    # Whether a head is too long is the gateway's to say.
-    lines = {"max_line_size": 1 << 20, "max_field_size": 1 << 20}
-    runner = web.AppRunner(application, shutdown_timeout=0.1, access_log=None, **lines)
+    runner = web.AppRunner(
+        application, shutdown_timeout=0.1, access_log=None, max_line_size=behind.LINE, max_field_size=behind.LINE
+    )
     await runner.setup()
     for address, port in ((API, 3001), (API_TOO, 3001), (WEB, 3000)):
         await web.SockSite(runner, _listening(address, port)).start()
