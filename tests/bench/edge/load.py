@@ -10,7 +10,6 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +19,8 @@ H2LOAD = PROJECT / ".build" / "bench" / "h2load"
 SITE = "labs.example.com"
 # As many requests are under way in both: over HTTP/2 some share a connection.
 CLIENTS = {"http1": (32, 1), "http2": (4, 8)}
+# Seconds, before what is measured.
+WARM_UP = 1
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -32,7 +33,7 @@ class Run:
 
 
 def load(port: int, protocol: str, seconds: int, *, rate: int | None = None, alone: bool = False) -> Run:
-    """All that is answered in so many seconds after one to warm up.
+    """All that is answered in so many seconds after some to warm up.
 
     :param rate: requests in a second, however fast they are answered; else the next follows the answer
     :param alone: one request at a time
@@ -41,7 +42,7 @@ def load(port: int, protocol: str, seconds: int, *, rate: int | None = None, alo
     with tempfile.TemporaryDirectory() as directory:
         log = Path(directory, "requests")
         argv = [str(H2LOAD), f"--clients={clients}", f"--max-concurrent-streams={streams}", f"--duration={seconds}"]
-        argv += ["--warm-up-time=1", f"--log-file={log}", f"--connect-to=127.0.0.1:{port}"]
+        argv += [f"--warm-up-time={WARM_UP}", f"--log-file={log}", f"--connect-to=127.0.0.1:{port}"]
         argv += [f"--rps={rate / clients:g}"] if rate is not None else []
         argv += ["--h1"] if protocol == "http1" else []
         argv.append(f"https://{SITE}/api/x")
@@ -57,12 +58,10 @@ def load(port: int, protocol: str, seconds: int, *, rate: int | None = None, alo
     return Run(latencies, float(measured[1]))
 
 
-def processor_seconds(pids: Iterable[int]) -> float:
-    """What these processes and their children have used so far."""
+def processor_seconds(pid: int) -> float:
+    """What a process and its children have used so far."""
     used = 0
-    for pid in pids:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        for each in (pid, *map(int, children)):
-            fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
-            used += int(fields[11]) + int(fields[12])
+    for each in (pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())):
+        fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
+        used += int(fields[11]) + int(fields[12])
     return used / _TICKS
