@@ -30,7 +30,7 @@ from tests.bench.edge.load import CLIENTS, H2LOAD, WARM_UP, load, processor_seco
 from tests.bench.edge.servers import Party, parties
 
 ROUNDS = 5
-SECONDS = 4
+SECONDS = 3
 RATE = 300
 # Of a party, by what is measured: one of each round.
 Figures = dict[tuple[str, str], list[float]]
