@@ -17,6 +17,7 @@ from datetime import datetime
 from typing import Any
 
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine import SDK_ERRORS, Engine
+from ansible_collections.daffathan.platform.plugins.module_utils._docker.process import Process, process
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.driver import Ill
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model import (
     LABEL,
@@ -46,6 +47,8 @@ MEANING = {
     139: "a segmentation fault",
 }
 FIRST_PAUSE, LAST_PAUSE = 0.025, 0.1
+# What takes its time to start is found ready at most so much of that time too late.
+LATE = 0.02
 REQUEST_TIMEOUT = 2.0
 
 
@@ -106,13 +109,13 @@ def wait_ready(
         container.name: Readiness(release.services[container.labels[f"{LABEL}.service"]].min_uptime)
         for container in containers
     }
-    pause = FIRST_PAUSE
+    running: dict[str, Process | None] = {}
     while waiting:
         for name, container in list(waiting.items()):
-            engine.reload(container)
             service_name = container.labels[f"{LABEL}.service"]
             service = release.services[service_name]
-            _raise_if_ended(container, service_name)
+            if _by_docker(container, service) or not _runs(running.get(name)):
+                running[name] = _check_running(engine, container)
             elapsed = time.monotonic() - started
             remedy = f"{_remedy(service_name, service)}, or raise"
             try:
@@ -134,10 +137,15 @@ def wait_ready(
         if waiting:
             tell(unready, total, _by_service(waiting, reasons))
             confirming = any(seen[name].confirming for name in waiting)
+            pause = min(max(FIRST_PAUSE, LATE * (time.monotonic() - started)), LAST_PAUSE)
             time.sleep(FIRST_PAUSE if confirming else pause)
-            pause = min(LAST_PAUSE, pause * 1.5)
     # One that answered and then fell over while the others were waited for is not ready.
-    check_running(engine, containers)
+    check_running(engine, [container for container in containers if not _runs(running[container.name])])
+
+
+def _runs(known: Process | None) -> bool:
+    """Whether a container is known to run by its first process. The engine, asked often, would work beside requests."""
+    return known is not None and known.alive()
 
 
 def _by_service(waiting: Mapping[str, Any], reasons: Mapping[str, str]) -> dict[str, list[str]]:
@@ -186,8 +194,14 @@ def wait_ended(engine: Engine, container: Any, job: str, timeout: int, tell: Tel
 def check_running(engine: Engine, containers: Collection[Any]) -> None:
     """Raise with the exit status and the last words of the first container that ended."""
     for container in containers:
-        engine.reload(container)
-        _raise_if_ended(container, container.labels[f"{LABEL}.service"])
+        _check_running(engine, container)
+
+
+def _check_running(engine: Engine, container: Any) -> Process | None:
+    """The same for one; its first process. There is none of one that ends this moment: its number is 0."""
+    engine.reload(container)
+    _raise_if_ended(container, container.labels[f"{LABEL}.service"])
+    return process(int(container.attrs["State"]["Pid"]))
 
 
 def unwell(engine: Engine, containers: Collection[Any], release: Release, host: str | None) -> Ill | None:
@@ -229,6 +243,11 @@ def _ending(state: Mapping[str, Any]) -> str:
     return f"{how} ({state['Error']})" if state.get("Error") else how
 
 
+def _by_docker(container: Any, service: ReleasedService) -> bool:
+    """Whether it is Docker's own health check that counts."""
+    return health_of(container) is not None and service.health in (None, OPEN_PORT)
+
+
 def _not_ready(container: Any, service: ReleasedService, host: str | None) -> str | None:
     """Why a container cannot take requests yet; None when it can."""
     health = health_of(container)
@@ -238,9 +257,9 @@ def _not_ready(container: Any, service: ReleasedService, host: str | None) -> st
     address = next((a for a in service.addresses if a in addresses), None)
     if address is None:
         return f"it has none of the addresses {', '.join(service.addresses)}"
+    if _by_docker(container, service):
+        return None if health == "healthy" else f"its HEALTHCHECK says {health}"
     if service.health in (None, OPEN_PORT):
-        if health is not None:
-            return None if health == "healthy" else f"its HEALTHCHECK says {health}"
         try:
             socket.create_connection((address, service.port), REQUEST_TIMEOUT).close()
             return None
