@@ -28,7 +28,7 @@ from ansible_collections.daffathan.platform.plugins.module_utils._common.files i
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine import Engine
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.log_files import ERROR_LOG
-from ansible_collections.daffathan.platform.plugins.module_utils._docker.process import Process, process, program, stat
+from ansible_collections.daffathan.platform.plugins.module_utils._docker.process import Process, alive, process, program, stat
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.reloads import Queue
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import streams
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.claims import check_claims
@@ -86,6 +86,8 @@ class Gateway:
         self._lock = FileLock(LOCK, timeout=LOCK_TIMEOUT, holder=f"the rollout of {app}, process {os.getpid()}")
         self._tested: set[str] = set()
         self._master: Process | None = None
+        # Workers with what was in force before.
+        self._leaving: list[Process] = []
 
     def container(self, patience: float = PATIENCE) -> Any:
         """The container, which runs. :param patience: seconds to wait for one that has ended to be started again"""
@@ -177,7 +179,8 @@ class Gateway:
                 with self._lock:
                     try:
                         workers = self.queue.answer(self.app, ticket)
-                        return load(text) if workers is None else workers
+                        self._leaving = load(text) if workers is None else workers
+                        return self._leaving
                     finally:
                         self.queue.clear(self.app)
             except LockTimeout as error:
@@ -310,11 +313,12 @@ class Gateway:
         """
         needed = rounds or max(16, 4 * (os.cpu_count() or 1))
         deadline = time.monotonic() + FENCE_TIMEOUT
-        row, last = 0, None
+        row, last, told = 0, None, False
         while row < needed:
             last = self.loaded_generation()
             row = row + 1 if last == wanted else 0
             if row == 0:
+                told = told or self._send_away()
                 if time.monotonic() > deadline:
                     # One that does not run at all has more to say.
                     self.container(patience=0)
@@ -323,6 +327,22 @@ class Gateway:
                         f"{wanted}. The end of {ERROR_LOG} tells why the configuration was not loaded."
                     )
                 time.sleep(0.01)
+
+    def _send_away(self) -> bool:
+        """Tell the old workers to leave once a new one waits for connections; whether they were told.
+
+        nginx does so itself 100 ms after it started the new ones; until then the old ones take nearly all connections,
+        as Linux wakes who waits longest. All accept from the same queues, so nothing is lost, and a worker that is told
+        twice heeds the first, see https://nginx.org/en/docs/control.html.
+        """
+        master = self._master
+        new = [] if master is None else [worker for worker in _children(master.pid) if worker not in self._leaving]
+        if not any(worker.waits() for worker in new):
+            return False
+        for worker in alive(self._leaving):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker.pid, signal.SIGQUIT)
+        return True
 
 
 def _children(master: int) -> list[Process]:

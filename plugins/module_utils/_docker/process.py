@@ -23,6 +23,11 @@ class Process:
         fields = stat(self.pid)
         return fields is not None and fields[19] == self.started and fields[0] != "Z"
 
+    def waits(self) -> bool:
+        """Whether it has nothing to do at this moment."""
+        fields = stat(self.pid)
+        return fields is not None and fields[19] == self.started and fields[0] == "S"
+
 
 def alive(processes: Collection[Process]) -> list[Process]:
     return [process for process in processes if process.alive()]
