@@ -28,7 +28,13 @@ from ansible_collections.daffathan.platform.plugins.module_utils._common.files i
 )
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine import Engine
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.log_files import ERROR_LOG
-from ansible_collections.daffathan.platform.plugins.module_utils._docker.process import Process, alive, process, program, stat
+from ansible_collections.daffathan.platform.plugins.module_utils._docker.process import (
+    Process,
+    alive,
+    process,
+    program,
+    stat,
+)
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.reloads import Queue
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout import streams
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.claims import check_claims
