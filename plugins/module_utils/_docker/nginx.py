@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import glob
-import http.client
 import os
 import signal
 import socket
@@ -69,19 +68,6 @@ class NoGateway(RolloutError):
     """There is no gateway that runs."""
 
 
-class UnixConnection(http.client.HTTPConnection):
-    """HTTP over a Unix socket."""
-
-    def __init__(self, path: str, timeout: float) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
-
-
 class Gateway:
     """The gateway as one app sees it."""
 
@@ -92,8 +78,9 @@ class Gateway:
         self._lock = FileLock(LOCK, timeout=LOCK_TIMEOUT, holder=f"the rollout of {app}, process {os.getpid()}")
         self._tested: set[str] = set()
         self._master: Process | None = None
-        # Workers with what was in force before.
+        # Workers with what was in force before, and the processes that there were; none where another run loaded.
         self._leaving: list[Process] = []
+        self._before: set[int] = set()
 
     def container(self, patience: float = PATIENCE) -> Any:
         """The container, which runs. :param patience: seconds to wait for one that has ended to be started again"""
@@ -132,16 +119,10 @@ class Gateway:
 
     def loaded_generation(self) -> str | None:
         """What the gateway answers on a fresh connection; None where it does not know the app or does not run."""
-        connection = UnixConnection(ADMIN_SOCKET, 2)
         try:
-            connection.request("GET", "/generation", headers={"Host": self.app, "Connection": "close"})
-            answer = connection.getresponse()
-            body = answer.read().decode("utf-8", "replace").strip()
-            return body if answer.status == 200 else None
-        except (OSError, http.client.HTTPException):
+            return _answer(ADMIN_SOCKET, self.app, "/generation")
+        except OSError:
             return None
-        finally:
-            connection.close()
 
     def settle(self) -> None:
         """Return when nothing that a killed run of this app wanted will be loaded any more."""
@@ -180,6 +161,7 @@ class Gateway:
     def _queued(self, text: str | None, load: Callable[[str | None], list[Process]]) -> list[Process]:
         """Wait for the lock. Who had it before may have loaded the text along with its own."""
         ticket = self.queue.ask(self.app, text)
+        self._before = set()
         while True:
             try:
                 with self._lock:
@@ -215,6 +197,7 @@ class Gateway:
             if content != _read(app):
                 _write(app, content)
         master, workers = self._listening(patience)
+        self._before = _processes()
         # Not through the engine: it takes any signal it sends for a stop by hand, and then does not start an
         # `unless-stopped` container after the next boot. One that has ended meanwhile reads the files when it starts.
         with contextlib.suppress(ProcessLookupError):
@@ -342,7 +325,9 @@ class Gateway:
         twice heeds the first, see https://nginx.org/en/docs/control.html.
         """
         master = self._master
-        new = [] if master is None else [worker for worker in _children(master.pid) if worker not in self._leaving]
+        # Each look at all processes would cost requests their share of the processor.
+        found = [] if master is None else _children(master.pid, _processes() - self._before)
+        new = [worker for worker in found if worker not in self._leaving]
         if not any(worker.waits() for worker in new):
             return False
         for worker in alive(self._leaving):
@@ -351,13 +336,35 @@ class Gateway:
         return True
 
 
-def _children(master: int) -> list[Process]:
-    """The workers of an nginx, seen from the host."""
+def _answer(path: str, host: str, target: str, timeout: float = 2) -> str | None:
+    """The text that nginx answers on a connection of its own to a Unix socket; None where it is no 200.
+
+    A fence asks dozens of times in the moment of the switch, where each millisecond is one less for requests.
+
+    :raises OSError: nobody answers
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(timeout)
+        connection.connect(path)
+        connection.sendall(f"GET {target} HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
+        parts = []
+        while part := connection.recv(65536):
+            parts.append(part)
+    head, _end, body = b"".join(parts).partition(b"\r\n\r\n")
+    return body.decode("utf-8", "replace").strip() if head.split(b" ", 2)[1:2] == [b"200"] else None
+
+
+def _processes() -> set[int]:
+    return {int(entry) for entry in os.listdir("/proc") if entry.isdigit()}
+
+
+def _children(master: int, among: Collection[int] | None = None) -> list[Process]:
+    """The workers of an nginx, seen from the host. :param among: the processes to look at; None for all"""
     found = []
-    for entry in os.listdir("/proc"):
-        fields = stat(int(entry)) if entry.isdigit() else None
+    for pid in _processes() if among is None else among:
+        fields = stat(pid)
         if fields is not None and fields[1] == str(master):
-            found.append(Process(int(entry), fields[19]))
+            found.append(Process(pid, fields[19]))
     return found
 
 

@@ -16,28 +16,32 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.progre
 
 # Seconds until another line differs from the last one in its figures alone; doubled with each such line.
 FIRST_PATIENCE, LAST_PATIENCE = 5, 60
-# Looks of the script in a second, at most.
-LOOKS = 3
+# Looks of the script in a second, at most, and how many in a row have to meet a phase before a line tells of it. One that
+# is over sooner interests nobody. And each line costs a login and a change to root, as much as dozens of requests: those
+# of the second after a switch shall not wait for it.
+LOOKS, STANDS = 3, 5
 # Longest time a question stays without an answer, in seconds: it outlives a controller that is gone by so much.
 LONGEST = LAST_PATIENCE + 2
 
 # Waits on the host for a note that is worth a line, and prints it. Ends without one when the run that is watched has
-# ended, or after LONGEST. What does not stand for two looks in a row is too short to tell anybody.
+# ended, or after LONGEST.
 SCRIPT = """
-file=$1 seen=$2 patience=$3 looks=$4 pause=$5 before=
+file=$1 seen=$2 patience=$3 looks=$4 pause=$5 stands=$6 before= stood=0
 while [ "$looks" -gt 0 ]; do
   now=
   { IFS= read -r now <"$file"; } 2>/dev/null
   pid=${now#*'"pid": '}
   [ -d "/proc/${pid%%[!0-9]*}/fd" ] || now=
   if [ -z "$now" ] && [ -n "$seen" ]; then exit 0; fi
-  if [ -n "$now" ] && [ "$now" = "$before" ] && [ "$now" != "$seen" ]; then
-    if [ "${now%%'"text"'*}" != "${seen%%'"text"'*}" ] || [ "$patience" -le 0 ]; then
+  phase=${now%%'"text"'*}
+  if [ "$phase" = "$before" ]; then stood=$((stood + 1)); else stood=1; fi
+  if [ -n "$now" ] && [ "$now" != "$seen" ] && [ "$stood" -ge "$stands" ]; then
+    if [ "$phase" != "${seen%%'"text"'*}" ] || [ "$patience" -le 0 ]; then
       printf '%s\\n' "$now"
       exit 0
     fi
   fi
-  before=$now looks=$((looks - 1)) patience=$((patience - 1))
+  before=$phase looks=$((looks - 1)) patience=$((patience - 1))
   sleep "$pause"
 done
 """
@@ -79,7 +83,7 @@ class Follower:
     def question(self) -> list[str]:
         """The argument list of the next question."""
         looks = [str(seconds * LOOKS) for seconds in (self._patience, LONGEST)]
-        return ["sh", "-c", SCRIPT, "sh", progress_path(self.app), self._seen, *looks, f"{1 / LOOKS:.2f}"]
+        return ["sh", "-c", SCRIPT, "sh", progress_path(self.app), self._seen, *looks, f"{1 / LOOKS:.2f}", str(STANDS)]
 
     def command(self) -> str:
         return shlex.join(self.question())

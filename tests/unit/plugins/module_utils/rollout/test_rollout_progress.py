@@ -202,12 +202,12 @@ def test_question_is_answered_with_what_is_new(
     assert ask(follower) is None
 
 
-def test_what_was_seen_once_may_be_over_already(
+def test_a_phase_that_has_not_stood_yet_may_be_over_already(
     written: Path, ask: Callable[[Follower], Note | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = Progress(str(written))
     with run.phase("fence", {}):
-        for looks, shown in ((1, False), (2, True)):
+        for looks, shown in ((follow.STANDS - 1, False), (follow.STANDS, True)):
             monkeypatch.setattr(follow, "LOOKS", looks)
             assert (ask(Follower(APP)) is not None) is shown
 
