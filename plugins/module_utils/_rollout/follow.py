@@ -16,9 +16,9 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.progre
 
 # Seconds until another line differs from the last one in its figures alone; doubled with each such line.
 FIRST_PATIENCE, LAST_PATIENCE = 5, 60
-# Looks of the script in a second, at most, and how many in a row have to meet a phase before a line tells of it. One that
-# is over sooner interests nobody. And each line costs a login and a change to root, as much as dozens of requests: those
-# of the second after a switch shall not wait for it.
+# Looks of the script in a second, at most, and how many in a row have to meet a phase before a line tells of it. What
+# is over sooner interests nobody. And each line costs a login and a change to root, as much as dozens of requests:
+# those of the second after a switch shall not wait for it.
 LOOKS, STANDS = 3, 5
 # Longest time a question stays without an answer, in seconds: it outlives a controller that is gone by so much.
 LONGEST = LAST_PATIENCE + 2
