@@ -453,10 +453,10 @@ journal:
   sample: /var/lib/daffathan/apps/labs/journal.ndjson
 """
 
-import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.daffathan.platform.plugins.module_utils._docker import priority
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.app_files import app_directory
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.engine import NoEngine
 from ansible_collections.daffathan.platform.plugins.module_utils._docker.outcome import Outcome
@@ -469,9 +469,6 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.model 
 from ansible_collections.daffathan.platform.plugins.module_utils._rollout.plan import (
     Operation,
 )
-
-# A deploy is in less of a hurry than what the host is there for; docker compose, too, runs with it.
-NICE = 5
 
 
 def result_of(app: str, outcome: Outcome) -> dict[str, Any]:
@@ -512,7 +509,7 @@ def failure_of(runner: Runner | None) -> dict[str, Any]:
 
 
 def main() -> None:
-    os.nice(NICE)
+    priority.yield_to_requests()
     module = AnsibleModule(
         argument_spec={
             "app": {"type": "str", "required": True},

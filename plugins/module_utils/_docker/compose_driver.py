@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -84,6 +85,8 @@ class ComposeDriver:
         self.containers = Containers(engine, app, self.network)
         self.directory = app_directory(app)
         self._old_workers: list[Process] = []
+        # When they stopped to accept.
+        self._fenced: float | None = None
         self._traffic: LogFiles[Traffic] | None = None
         # Told of what is waited for.
         self.tell: Tell = silent
@@ -291,13 +294,18 @@ class ComposeDriver:
         workers = self.gateway.put_back(text)
         self._old_workers = workers or []
         if workers is not None:
-            self.gateway.fence(generation(text))
+            self.fence(generation(text))
 
     def forget(self) -> None:
         self._old_workers = self.gateway.load(None)
 
     def fence(self, generation: str | None) -> None:
         self.gateway.fence(generation)
+        self._fenced = time.monotonic()
+
+    def settle_switch(self) -> None:
+        if self._fenced is not None:
+            drain.settle(self._old_workers, self._fenced)
 
     def traffic(self, since: datetime, until: datetime | None = None, *, drawn: bool = True) -> Mapping[str, Pool]:
         asked = (since, until, drawn)
@@ -310,7 +318,8 @@ class ComposeDriver:
     def drain(self, release: Release) -> Mapping[str, Any]:
         network = self.load().network
         names = {network.gateway: "the gateway"} if network is not None else {}
-        return drain.wait_drained(self.containers.of(release), release, self._old_workers, names, self.tell)
+        containers, workers = self.containers.of(release), self._old_workers
+        return drain.wait_drained(containers, release, workers, names, self.tell, self._fenced)
 
     def unwell(self, release: Release) -> Ill | None:
         return probe.unwell(self.engine, self.containers.complete(release), release, self._host())

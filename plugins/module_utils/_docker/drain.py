@@ -21,8 +21,9 @@ from ansible_collections.daffathan.platform.plugins.module_utils._rollout.progre
 ESTABLISHED = "01"
 FAMILIES = {"tcp": "sockstat", "tcp6": "sockstat6"}
 PAUSE = 0.1
-# For so long after the switch nobody looks: the gateway has just been reloaded, and the service needs the processor;
-# most connections end by themselves meanwhile, each of which would make for another look.
+# For so many seconds after the switch nobody looks, and the engine is not asked either: the gateway has just been
+# reloaded, and the service needs the processor; most connections end by themselves meanwhile, each of which would make
+# for another look.
 # Together with the time that follows it is longer than any request the gateway took before the switch can be on its
 # way without a connection to the app, and puts off the end of containers, which is work for the host as well.
 SETTLE = 1.0
@@ -60,18 +61,27 @@ class Connections:
         return sum(map(len, self.held.values()))
 
 
+def settle(workers: Collection[Process], since: float) -> None:
+    """Wait until the old workers are gone, or nobody minds being looked at any more. :param since: the switch"""
+    while alive(workers) and time.monotonic() - since < SETTLE:
+        time.sleep(PAUSE)
+
+
 def wait_drained(
     containers: Collection[Any],
     release: Release,
     workers: Collection[Process],
     names: Mapping[str, str],
     tell: Tell = silent,
+    since: float | None = None,
 ) -> Mapping[str, Any]:
     """Wait until the old workers are gone, or no connection to the release is left for a while, or its time is over.
 
     :param names: what the addresses are called that may hold a connection
+    :param since: the switch, as `time.monotonic` told it; None where this run saw none
     """
     started = time.monotonic()
+    settled = SETTLE if since is None else SETTLE - (started - since)
     limit = max((service.drain_timeout for service in release.services.values()), default=0)
     watched = []
     for container in containers:
@@ -89,7 +99,7 @@ def wait_drained(
         if elapsed >= limit:
             how = "timeout"
             break
-        if elapsed >= SETTLE:
+        if elapsed >= settled:
             quiet = quiet_since is not None and elapsed - quiet_since >= QUIET
             if connections.count(sure=quiet):
                 quiet_since = None

@@ -131,6 +131,9 @@ class Driver(Protocol):
     def fence(self, generation: str | None) -> None:
         """Return when every fresh connection meets the generation."""
 
+    def settle_switch(self) -> None:
+        """Return when the gateway has had its moment after a switch of this run, in which nothing should be asked."""
+
     def drain(self, release: Release) -> Mapping[str, Any]:
         """Wait until nothing reaches the release any more, or its time is over; what was seen."""
 

@@ -27,6 +27,7 @@ class Retirement:
 
     def finish(self, state: State) -> State:
         """Behind the switch nothing fails the run any more: the new release serves."""
+        self.driver.settle_switch()
         observed = self.driver.inventory()
         previous = state.previous
         if previous is not None and previous.id in observed:
@@ -94,6 +95,7 @@ class Retirement:
                 self.driver.forget()
             with self.journal.step("fence"):
                 self.driver.fence(None)
+            self.driver.settle_switch()
         observed = self.driver.inventory()
         # A run that was interrupted may have left more than one that requests are still on their way to.
         for release in (state.live, state.candidate, state.previous):

@@ -53,13 +53,21 @@ class Kernel:
         self.now = round(self.now + seconds, 6)
 
 
-def drained(monkeypatch: pytest.MonkeyPatch, kernel: Kernel, *, limit: float = 30, workers: Any = ()) -> dict[str, Any]:
+def drained(
+    monkeypatch: pytest.MonkeyPatch,
+    kernel: Kernel,
+    *,
+    limit: float = 30,
+    workers: Any = (),
+    since: float | None = None,
+) -> dict[str, Any]:
     monkeypatch.setattr(drain, "in_use", kernel.in_use)
     monkeypatch.setattr(drain, "holders", kernel.holders)
     monkeypatch.setattr(drain, "time", SimpleNamespace(monotonic=lambda: kernel.now, sleep=kernel.sleep))
     container = SimpleNamespace(labels={f"{drain.LABEL}.service": "api"}, attrs={"State": {"Running": True, "Pid": 7}})
     release = SimpleNamespace(services={"api": SimpleNamespace(drain_timeout=limit, port=3000)})
-    return dict(drain.wait_drained([container], release, workers, {GATEWAY: "the gateway"}))  # type: ignore[arg-type]
+    names = {GATEWAY: "the gateway"}
+    return dict(drain.wait_drained([container], release, workers, names, since=since))  # type: ignore[arg-type]
 
 
 def test_nobody_looks_while_the_gateway_turns_to_the_other_release(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,6 +75,24 @@ def test_nobody_looks_while_the_gateway_turns_to_the_other_release(monkeypatch: 
     assert drained(monkeypatch, kernel)["by"] == "connections"
     # Once to find none, and once to be sure.
     assert kernel.walks == [1.0, 1.5]
+
+
+@pytest.mark.parametrize(("since", "walks"), [(-0.4, [0.6, 1.1]), (-1.0, [0.0, 0.5]), (-90.0, [0.0, 0.5])])
+def test_the_time_since_the_switch_counts(monkeypatch: pytest.MonkeyPatch, since: float, walks: list[float]) -> None:
+    kernel = Kernel((0, 1, []))
+    assert drained(monkeypatch, kernel, since=since)["by"] == "connections"
+    assert kernel.walks == walks
+
+
+@pytest.mark.parametrize(("gone", "waited"), [(0.0, 0.0), (0.25, 0.3), (9.0, 1.0)])
+def test_the_engine_is_left_alone_until_the_old_workers_are_gone(
+    monkeypatch: pytest.MonkeyPatch, gone: float, waited: float
+) -> None:
+    kernel = Kernel((0, 1, []))
+    monkeypatch.setattr(drain, "time", SimpleNamespace(monotonic=lambda: kernel.now, sleep=kernel.sleep))
+    monkeypatch.setattr(drain, "alive", lambda workers: list(workers) if kernel.now < gone else [])
+    drain.settle([GONE], 0.0)
+    assert kernel.now == waited
 
 
 def test_connections_are_looked_for_when_their_number_may_have_changed(monkeypatch: pytest.MonkeyPatch) -> None:

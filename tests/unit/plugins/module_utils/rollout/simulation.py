@@ -376,6 +376,9 @@ class Driver:
         rates = {name: self.error_rate.get(name, 0.0) for name in releases_of(generation(self.world.loaded))}
         return {name: pool(round(seconds * self.rps), rate) for name, rate in rates.items()}
 
+    def settle_switch(self) -> None:
+        pass
+
     def drain(self, release: Release) -> Mapping[str, Any]:
         self.effect("drain")
         self.world.in_flight -= release.addresses
